@@ -1,0 +1,3 @@
+//! `/sbin/mount.medusafs`: what mount(8) calls for `mount -t medusafs`.
+
+fn main() {}

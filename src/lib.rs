@@ -1,0 +1,6 @@
+#![doc = include_str!("ARCHITECTURE.md")]
+
+pub mod model;
+
+pub mod observe;
+pub mod tasks;
