@@ -1,0 +1,1 @@
+//! What runs on one Cassandra node for the length of a job.

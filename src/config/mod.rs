@@ -1,0 +1,1 @@
+//! Settings: Medusa's own file as Medusa reads it, and medusafs's beside it.

@@ -1,0 +1,1 @@
+//! What the calls mean, without a kernel.

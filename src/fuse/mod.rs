@@ -1,0 +1,1 @@
+//! The kernel's side: the only folder that knows `fuser`.

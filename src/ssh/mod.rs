@@ -1,0 +1,1 @@
+//! One remote machine, over SSH.

@@ -1,0 +1,1 @@
+//! What a copy into `restore/` means. Pure.

@@ -1,0 +1,1 @@
+//! The share: a directory tree that is opened only below its root.

@@ -1,0 +1,1 @@
+//! The tree one sees, as data.
