@@ -1,0 +1,285 @@
+//! What an agent tells of its node.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::fault::Fault;
+use crate::model::{JobId, Token, UnixSeconds};
+
+/// A password on its way over the agent's standard input. It prints as `***`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct WireSecret(String);
+
+impl WireSecret {
+    /// Wraps a secret.
+    pub fn new(secret: impl Into<String>) -> Self {
+        Self(secret.into())
+    }
+
+    /// The secret itself, for the one place that hands it on.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for WireSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// Opens a conversation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// The job; its temporary files on node and share bear its name.
+    pub job: JobId,
+    /// The store's root (`base_path/bucket_name`) as this node names it.
+    pub store: PathBuf,
+    /// The store's prefix.
+    pub prefix: Option<String>,
+    /// Cassandra's configuration on this node.
+    pub cassandra_yaml: PathBuf,
+    /// Medusa's configuration on this node, asked only for `[storage] fqdn`; it need not exist.
+    pub medusa_ini: PathBuf,
+    /// Medusa's `resolve_ip_addresses`.
+    pub resolve_ip_addresses: bool,
+    /// How nodetool is called here.
+    pub nodetool: NodetoolSettings,
+}
+
+/// How nodetool is called on a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodetoolSettings {
+    /// A name to look for in `PATH` and where Cassandra's packages put it, or a path.
+    pub program: String,
+    /// Arguments before the command.
+    pub flags: Vec<String>,
+    /// `-u`.
+    pub username: Option<String>,
+    /// The password that goes with it; it reaches nodetool by a file that only this agent's user
+    /// can read.
+    pub password: Option<WireSecret>,
+    /// `-pwf`, a file that is there already.
+    pub password_file: Option<PathBuf>,
+    /// `-h`.
+    pub host: Option<String>,
+    /// `-p`.
+    pub port: Option<u16>,
+    /// `--ssl`.
+    pub ssl: bool,
+}
+
+/// To [`Hello`]: what can be seen without asking Cassandra.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    /// The agent's program version.
+    pub agent_version: String,
+    /// The node's own host name, as the kernel has it.
+    pub host_name: String,
+    /// The user that the agent runs as.
+    pub uid: u32,
+    /// Processors that it may use.
+    pub processors: u32,
+    /// `[storage] fqdn` of the node's own `medusa.ini`, if it has one.
+    pub configured_fqdn: Option<String>,
+    /// What Medusa's rule gives for this node's own name.
+    pub resolved_fqdn: String,
+    /// Now, by this node's clock.
+    pub clock: UnixSeconds,
+    /// What cassandra.yaml says.
+    pub cassandra: CassandraFacts,
+    /// Whether Cassandra runs.
+    pub running: Running,
+    /// The disks below its data directories, in the order of [`CassandraFacts::data_directories`].
+    pub disks: Vec<DiskFacts>,
+    /// What earlier jobs left here.
+    pub left: Leftovers,
+}
+
+/// cassandra.yaml, as far as a backup or restore needs it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CassandraFacts {
+    /// `cluster_name`.
+    pub cluster_name: String,
+    /// `data_file_directories`, then `local_system_data_file_directory` if it is another.
+    pub data_directories: Vec<PathBuf>,
+    /// `commitlog_directory`.
+    pub commitlog_directory: Option<PathBuf>,
+    /// `saved_caches_directory`.
+    pub saved_caches_directory: Option<PathBuf>,
+    /// `hints_directory`.
+    pub hints_directory: Option<PathBuf>,
+    /// `cdc_raw_directory`.
+    pub cdc_raw_directory: Option<PathBuf>,
+    /// `listen_address`.
+    pub listen_address: Option<String>,
+    /// `broadcast_address`.
+    pub broadcast_address: Option<String>,
+    /// `rpc_address`.
+    pub rpc_address: Option<String>,
+    /// `broadcast_rpc_address`.
+    pub broadcast_rpc_address: Option<String>,
+    /// `native_transport_port`.
+    pub native_port: u16,
+    /// `native_transport_port_ssl`.
+    pub native_port_ssl: Option<u16>,
+    /// `storage_port`.
+    pub storage_port: u16,
+    /// Whether clients must use TLS: enabled and not optional.
+    pub client_tls_required: bool,
+    /// Whether clients may use TLS.
+    pub client_tls_enabled: bool,
+    /// The seeds.
+    pub seeds: Vec<String>,
+    /// `num_tokens`.
+    pub num_tokens: Option<u32>,
+    /// `initial_token`, split at commas.
+    pub initial_tokens: Vec<String>,
+}
+
+/// Whether Cassandra runs on this node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Running {
+    /// Clients can connect.
+    Serving,
+    /// Its process is there, clients cannot connect.
+    NotServing,
+    /// There is no such process.
+    Stopped,
+}
+
+/// A data directory's file system.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskFacts {
+    /// The data directory.
+    pub directory: PathBuf,
+    /// Which file system: equal numbers share their space.
+    pub device: u64,
+    /// Bytes in all.
+    pub total_bytes: u64,
+    /// Bytes left for Cassandra's user.
+    pub available_bytes: u64,
+    /// The directory's owner.
+    pub owner_uid: u32,
+    /// Its group.
+    pub owner_gid: u32,
+}
+
+/// What earlier jobs left on a node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leftovers {
+    /// Snapshots with a tag of ours or Medusa's.
+    pub snapshots: Vec<LeftSnapshot>,
+    /// `.medusafs` directories beside or in data directories, with one line for each job in them.
+    pub work_directories: Vec<PathBuf>,
+    /// Data directories that only root may enter: a fence that was left, or a mistake.
+    pub fenced: Vec<PathBuf>,
+}
+
+/// A snapshot that an earlier job, or Medusa, left.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftSnapshot {
+    /// Its tag, which begins `medusa`.
+    pub tag: String,
+    /// Tables that it has a directory in.
+    pub tables: u64,
+}
+
+/// Asks nodetool. Each question that is wished costs a Java start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AskNodetool {
+    /// `status`: the ring as this node sees it.
+    pub status: bool,
+    /// `info -T`: this node's place in it.
+    pub info: bool,
+    /// `describecluster`: do schemas agree?
+    pub describecluster: bool,
+    /// `version`.
+    pub version: bool,
+}
+
+/// To [`AskNodetool`]: an answer for each question that was wished.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodetoolFacts {
+    /// The ring.
+    pub status: Option<Result<Vec<RingMember>, Fault>>,
+    /// This node.
+    pub info: Option<Result<NodeInfo, Fault>>,
+    /// Schema versions; more than one is a disagreement.
+    pub schema_versions: Option<Result<Vec<SchemaVersion>, Fault>>,
+    /// The release: `5.0.6`.
+    pub version: Option<Result<String, Fault>>,
+}
+
+/// A node as another sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RingMember {
+    /// Its address, without a port.
+    pub address: String,
+    /// Its data centre.
+    pub datacenter: String,
+    /// Its rack.
+    pub rack: String,
+    /// Its host id.
+    pub host_id: String,
+    /// Up or down; none if this node does not know.
+    pub up: Option<bool>,
+    /// What it does in the ring.
+    pub state: MemberState,
+}
+
+/// What a node does in the ring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MemberState {
+    /// Serves.
+    Normal,
+    /// Is being decommissioned.
+    Leaving,
+    /// Streams what it will own.
+    Joining,
+    /// Changes its token.
+    Moving,
+}
+
+/// A node as it sees itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeInfo {
+    /// Its host id.
+    pub host_id: String,
+    /// Its data centre.
+    pub datacenter: String,
+    /// Its rack.
+    pub rack: String,
+    /// Its tokens, sorted.
+    pub tokens: Vec<Token>,
+    /// Whether it gossips.
+    pub gossip_active: bool,
+    /// Whether it serves clients.
+    pub native_active: bool,
+}
+
+/// Nodes of one schema version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SchemaVersion {
+    /// The version; `UNREACHABLE` for nodes that did not answer.
+    pub version: String,
+    /// The nodes' addresses.
+    pub addresses: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_on_the_wire_does_not_print() {
+        let secret = WireSecret::new("swordfish");
+        assert_eq!(format!("{secret:?}"), "***");
+        assert_eq!(serde_json::to_string(&secret).unwrap(), "\"swordfish\"");
+    }
+}
