@@ -1,1 +1,15 @@
 //! What a person types.
+//!
+//! The mount is the interface; the commands are for setting it up, for scripts that want one exit
+//! code, and for hosts without FUSE.
+
+mod args;
+mod exit;
+mod output;
+mod run;
+mod wait;
+
+pub use args::{Args, Command, ConfigArgs, MountArgs, UnmountArgs, environment};
+pub use exit::{Exit, Failure};
+pub use output::Output;
+pub use run::run;
