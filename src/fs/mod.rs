@@ -1,1 +1,13 @@
 //! What the calls mean, without a kernel.
+
+mod caller;
+mod errno;
+mod error;
+mod staged;
+
+pub use caller::Caller;
+pub use error::FsError;
+pub use staged::{
+    CopyIn, CopySource, SetAttributes, SetView, StagedEntry, StagedHandle, StagedKind,
+    StagedParent, StoredSource,
+};
