@@ -1,0 +1,198 @@
+//! The one table of what `medusa.ini` may say.
+//!
+//! It follows Medusa 0.31: the tuples of `medusa/config.py`, its defaults, and
+//! `medusa-example.ini`, of which every key is here.
+
+use super::key::Key;
+use super::kind::{Kind, PORT};
+
+/// Sections that Medusa knows; it stops with a `KeyError` at any other but `[DEFAULT]`.
+pub(super) const MEDUSA_SECTIONS: [&str; 8] =
+    ["storage", "cassandra", "ssh", "checks", "monitoring", "logging", "grpc", "kubernetes"];
+
+/// The most of a number without a bound of its own.
+const MANY: u64 = 1_000_000;
+const ANY: Kind = Kind::Number(0, u64::MAX);
+
+const OBJECT_STORES: &str = "only object stores have it, a local store is a directory";
+const UNTHROTTLED: &str =
+    "Medusa throttles object stores alone; see bandwidth_node of medusafs.ini";
+const BY_IMPORT: &str = "medusafs loads tables with nodetool import, not with sstableloader";
+const ALWAYS_HASHED: &str = "medusafs hashes every file that it copies";
+const OWN_LOG: &str = "medusafs writes a log for each job, and its own to standard error";
+const OWN_METRICS: &str = "medusafs shows its metrics in .medusa/metrics";
+const NO_GRPC: &str = "medusafs has no gRPC server";
+const NO_KUBERNETES: &str = "only Medusa's Kubernetes mode has it";
+
+/// Every key of Medusa's.
+pub(super) static MEDUSA_KEYS: &[Key] = &[
+    Key::only(
+        "storage",
+        "storage_provider",
+        Kind::Text,
+        None,
+        "local",
+        "medusafs reads a store that lies in a directory, such as an NFS share",
+    ),
+    Key::used("storage", "bucket_name", Kind::Text, None),
+    Key::used("storage", "base_path", Kind::HostPath, None),
+    Key::used("storage", "prefix", Kind::Text, None).or_empty(),
+    Key::used("storage", "fqdn", Kind::Text, None),
+    Key::used("storage", "max_backup_age", Kind::Number(0, MANY), Some("0")),
+    Key::used("storage", "max_backup_count", Kind::Number(0, MANY), Some("0")),
+    Key::used("storage", "backup_grace_period_in_days", Kind::Number(0, MANY), Some("10")),
+    Key::used("storage", "concurrent_transfers", Kind::Number(1, 1024), Some("1")),
+    Key::used("storage", "use_sudo_for_restore", Kind::Flag, Some("True")),
+    Key::used("storage", "host_file_separator", Kind::Text, Some(",")),
+    Key::ignored("storage", "key_file", Kind::Text, None, OBJECT_STORES),
+    Key::ignored("storage", "storage_class", Kind::Text, None, OBJECT_STORES),
+    Key::ignored("storage", "transfer_max_bandwidth", Kind::Size, Some("50MB/s"), UNTHROTTLED),
+    Key::ignored("storage", "multi_part_upload_threshold", Kind::Size, Some("20MB"), OBJECT_STORES),
+    Key::ignored("storage", "multipart_chunksize", Kind::Size, Some("50MB"), OBJECT_STORES),
+    Key::ignored("storage", "multipart_max_concurrency", ANY, Some("4"), OBJECT_STORES),
+    Key::ignored("storage", "api_profile", Kind::Text, Some(""), OBJECT_STORES),
+    Key::ignored("storage", "region", Kind::Text, Some("default"), OBJECT_STORES),
+    Key::ignored("storage", "host", Kind::Text, None, OBJECT_STORES),
+    Key::ignored("storage", "port", PORT, None, OBJECT_STORES),
+    Key::ignored("storage", "secure", Kind::Flag, Some("True"), OBJECT_STORES),
+    Key::ignored("storage", "ssl_verify", Kind::Flag, Some("False"), OBJECT_STORES),
+    Key::ignored(
+        "storage",
+        "s3_addressing_style",
+        Kind::Choice(&["auto", "path", "virtual"]),
+        Some("auto"),
+        OBJECT_STORES,
+    ),
+    Key::ignored("storage", "aws_cli_path", Kind::Text, Some("aws"), OBJECT_STORES),
+    Key::ignored("storage", "kms_id", Kind::Text, None, OBJECT_STORES),
+    Key::ignored("storage", "sse_c_key", Kind::Secret, None, OBJECT_STORES),
+    Key::ignored("storage", "read_timeout", ANY, None, OBJECT_STORES),
+    Key::ignored("storage", "k8s_mode", Kind::Text, None, "Medusa overwrites it itself"),
+    Key::used("cassandra", "config_file", Kind::NodePath, Some("/etc/cassandra/cassandra.yaml")),
+    Key::used("cassandra", "start_cmd", Kind::Command, Some("sudo service cassandra start")),
+    Key::used("cassandra", "stop_cmd", Kind::Command, Some("sudo service cassandra stop")),
+    Key::used("cassandra", "use_sudo", Kind::Flag, Some("True")),
+    Key::used("cassandra", "resolve_ip_addresses", Kind::Flag, Some("True"))
+        .or_variables(&["MEDUSA_RESOLVE_IP_ADDRESSES"]),
+    Key::used("cassandra", "nodetool_executable", Kind::Text, Some("nodetool")),
+    Key::used(
+        "cassandra",
+        "nodetool_flags",
+        Kind::Flags,
+        Some("-Dcom.sun.jndi.rmiURLParsing=legacy"),
+    ),
+    Key::used("cassandra", "nodetool_ssl", Kind::ExactlyTrue, None).or_empty(),
+    Key::used("cassandra", "nodetool_username", Kind::Text, None)
+        .or_variables(&["MEDUSA_NODETOOL_USERNAME"])
+        .or_empty(),
+    Key::used("cassandra", "nodetool_password", Kind::Secret, None)
+        .or_variables(&["MEDUSA_NODETOOL_PASSWORD"])
+        .or_empty(),
+    Key::used("cassandra", "nodetool_password_file_path", Kind::NodePath, None),
+    Key::used("cassandra", "nodetool_host", Kind::Text, None).or_empty(),
+    Key::used("cassandra", "nodetool_port", PORT, None),
+    Key::used("cassandra", "nodetool_k8s_secrets_path", Kind::HostPath, None)
+        .or_variables(&["MEDUSA_NODETOOL_K8S_SECRETS_PATH"])
+        .or_empty(),
+    Key::used("cassandra", "cql_username", Kind::Text, None)
+        .or_variables(&["CQL_USERNAME", "MEDUSA_CQL_USERNAME"])
+        .or_empty(),
+    Key::used("cassandra", "cql_password", Kind::Secret, None)
+        .or_variables(&["CQL_PASSWORD", "MEDUSA_CQL_PASSWORD"])
+        .or_empty(),
+    Key::used("cassandra", "cql_k8s_secrets_path", Kind::HostPath, None)
+        .or_variables(&["MEDUSA_CQL_K8S_SECRETS_PATH"])
+        .or_empty(),
+    Key::used("cassandra", "certfile", Kind::HostPath, None),
+    Key::used("cassandra", "usercert", Kind::HostPath, None),
+    Key::used("cassandra", "userkey", Kind::HostPath, None),
+    Key::ignored("cassandra", "sstableloader_bin", Kind::Text, Some("sstableloader"), BY_IMPORT),
+    Key::ignored("cassandra", "sstableloader_ts", Kind::Text, None, BY_IMPORT),
+    Key::ignored("cassandra", "sstableloader_tspw", Kind::Secret, None, BY_IMPORT)
+        .or_variables(&["MEDUSA_SSTABLELOADER_TSPW"]),
+    Key::ignored("cassandra", "sstableloader_ks", Kind::Text, None, BY_IMPORT),
+    Key::ignored("cassandra", "sstableloader_kspw", Kind::Secret, None, BY_IMPORT)
+        .or_variables(&["MEDUSA_SSTABLELOADER_KSPW"]),
+    Key::ignored(
+        "cassandra",
+        "check_running",
+        Kind::Lines,
+        Some("nodetool version"),
+        "Medusa does not use it either; medusafs asks another node and CQL",
+    ),
+    Key::only(
+        "cassandra",
+        "is_ccm",
+        Kind::Number(0, 1),
+        Some("0"),
+        "0",
+        "medusafs drives nodes over SSH, not a cluster of ccm",
+    ),
+    Key::used("ssh", "username", Kind::Text, Some("")).or_empty().else_variable("USER"),
+    Key::used("ssh", "key_file", Kind::HostPath, Some("")).or_empty(),
+    Key::used("ssh", "cert_file", Kind::HostPath, Some("")).or_empty(),
+    Key::used("ssh", "port", PORT, Some("22")),
+    Key::used("ssh", "keepalive_seconds", Kind::Number(0, 86_400), Some("60")),
+    Key::used("ssh", "login_shell", Kind::Flag, Some("False")),
+    Key::ignored(
+        "ssh",
+        "use_pty",
+        Kind::Flag,
+        Some("False"),
+        "a terminal would garble what medusafs and its agent say to each other",
+    ),
+    Key::ignored(
+        "checks",
+        "health_check",
+        Kind::Choice(&["cql", "thrift", "all"]),
+        Some("cql"),
+        "a node is up when another node says Up and Normal and it answers CQL; Cassandra 4 has no \
+         Thrift",
+    ),
+    Key::used("checks", "query", Kind::Lines, Some("")).or_empty(),
+    Key::used("checks", "expected_rows", Kind::Number(0, u64::MAX), Some("0")),
+    Key::used("checks", "expected_result", Kind::Lines, Some("")).or_empty(),
+    Key::ignored("checks", "enable_md5_checks", Kind::Flag, Some("false"), ALWAYS_HASHED),
+    Key::ignored("checks", "md5_check_concurrency", ANY, Some("1"), ALWAYS_HASHED),
+    Key::ignored(
+        "monitoring",
+        "monitoring_provider",
+        Kind::Choice(&["None", "local", "dog-statsd"]),
+        Some("None"),
+        OWN_METRICS,
+    ),
+    Key::ignored("monitoring", "send_backup_name_tag", Kind::Flag, Some("False"), OWN_METRICS),
+    Key::ignored("logging", "enabled", Kind::Flag, Some("false"), OWN_LOG),
+    Key::ignored("logging", "file", Kind::Text, Some("medusa.log"), OWN_LOG),
+    Key::ignored("logging", "level", Kind::Text, Some("INFO"), OWN_LOG),
+    Key::ignored(
+        "logging",
+        "format",
+        Kind::Lines,
+        Some("[%(asctime)s] %(levelname)s: %(message)s"),
+        OWN_LOG,
+    ),
+    Key::ignored("logging", "maxbytes", ANY, Some("20000000"), OWN_LOG),
+    Key::ignored("logging", "backupcount", ANY, Some("50"), OWN_LOG),
+    Key::ignored("grpc", "enabled", Kind::Flag, Some("False"), NO_GRPC),
+    Key::ignored("grpc", "port", PORT, Some("50051"), NO_GRPC),
+    Key::ignored("grpc", "max_send_message_length", ANY, Some("536870912"), NO_GRPC),
+    Key::ignored("grpc", "max_receive_message_length", ANY, Some("134217728"), NO_GRPC),
+    Key::ignored("grpc", "ca_cert", Kind::Text, None, NO_GRPC),
+    Key::ignored("grpc", "tls_cert", Kind::Text, None, NO_GRPC),
+    Key::ignored("grpc", "tls_key", Kind::Text, None, NO_GRPC),
+    Key::only(
+        "kubernetes",
+        "enabled",
+        Kind::Flag,
+        Some("False"),
+        "False",
+        "medusafs reaches nodes by SSH, not by Kubernetes' management API; look at such a store \
+         with --store DIR",
+    ),
+    Key::ignored("kubernetes", "cassandra_url", Kind::Text, Some("None"), NO_KUBERNETES),
+    Key::ignored("kubernetes", "use_mgmt_api", Kind::Flag, Some("False"), NO_KUBERNETES),
+    Key::ignored("kubernetes", "ca_cert", Kind::Text, Some(""), NO_KUBERNETES),
+    Key::ignored("kubernetes", "tls_cert", Kind::Text, Some(""), NO_KUBERNETES),
+    Key::ignored("kubernetes", "tls_key", Kind::Text, Some(""), NO_KUBERNETES),
+];
