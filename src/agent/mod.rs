@@ -7,5 +7,19 @@ mod backup_protocol;
 mod conversation;
 mod facts_protocol;
 mod fault;
+#[cfg_attr(not(test), expect(dead_code, reason = "the session that is served comes next"))]
+mod limit;
+mod lines;
 pub mod protocol;
 mod restore_protocol;
+#[cfg_attr(not(test), expect(dead_code, reason = "the session that is served comes next"))]
+mod reuse;
+#[cfg_attr(not(test), expect(dead_code, reason = "the session that is served comes next"))]
+mod serve;
+#[cfg_attr(not(test), expect(dead_code, reason = "the session that is served comes next"))]
+mod source;
+#[cfg_attr(not(test), expect(dead_code, reason = "the session that is served comes next"))]
+mod task;
+
+pub use lines::Lines;
+pub use serve::Ended;
