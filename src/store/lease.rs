@@ -1,0 +1,605 @@
+//! Who may change what: one lease for the cluster, one for each node, on the share itself.
+//!
+//! A lease is a directory of numbered generations, `leases/NAME/NUMBER/`. Only the highest counts.
+//! It is held while its file `owner` has been touched within [`LEASE_TERM`] by the share's clock,
+//! and free when that file has become `released`.
+//!
+//! - **Taking** a lease is giving the next number to a directory that was made elsewhere, with its
+//!   owner in it. Renaming onto a directory that is not empty fails on every file system, so of any
+//!   number of takers one gets the number.
+//! - **Nothing that counts is ever removed**, so numbers never come again while they matter: a
+//!   taker that was held up between looking and taking either finds its number taken, or takes one
+//!   below the highest, sees that when it looks again, and withdraws. (Moving an expired lease out
+//!   of the way instead would let such a taker move a new, living one.)
+//! - **A holder counts from before its last renewal** that succeeded, by a clock that runs while
+//!   the host sleeps, and stops believing in its lease [`SAFETY`] before others may take it. A
+//!   renewal that took so long is none.
+//! - A taker asks the share for its time *before* it looks when the lease was renewed, so that a
+//!   renewal between the two counts. It opens the file to look, which makes NFS ask the server.
+
+use std::io::Read;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+use rustix::time::{ClockId, clock_gettime};
+use thiserror::Error;
+
+use crate::model::{Fqdn, ObjectKey};
+
+use super::lease_record::{RECORD_LIMIT, Record};
+use super::put::unique_name;
+use super::{EntryKind, Holder, Kind, Owner, Store, StoreError};
+
+/// How often a holder renews.
+pub const RENEW_EVERY: Duration = Duration::from_secs(10);
+
+/// For how long a lease holds after its last renewal, by the share's clock.
+pub const LEASE_TERM: Duration = Duration::from_mins(1);
+
+/// How much earlier its holder gives it up.
+const SAFETY: Duration = Duration::from_secs(10);
+
+/// How soon a renewal that failed is tried again.
+const RETRY_EVERY: Duration = Duration::from_secs(2);
+
+const BELIEVED_FOR: Duration = LEASE_TERM.saturating_sub(SAFETY);
+
+/// What a lease is for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum LeaseName {
+    /// Backups, restores of the cluster, collecting.
+    Cluster,
+    /// Restores and imports of one node.
+    Node(Fqdn),
+}
+
+impl LeaseName {
+    fn directory(&self) -> String {
+        match self {
+            Self::Cluster => "cluster".to_owned(),
+            Self::Node(fqdn) => format!("node-{fqdn}"),
+        }
+    }
+}
+
+/// Why a lease could not be had, or kept.
+#[derive(Debug, Error)]
+pub enum LeaseError {
+    /// Another has it.
+    #[error("in use: {0}")]
+    Held(Holder),
+    /// It was not renewed in time, or another has taken it: what it protected must stop.
+    #[error("the lease is lost: the share did not answer in time, or another took over")]
+    Lost,
+    /// The share.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The leases of a store. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Leases {
+    store: Store,
+    directory: ObjectKey,
+}
+
+enum Seen {
+    Free,
+    Held(Holder),
+    /// It was tidied away while we looked, so there is a newer one.
+    Gone,
+}
+
+impl Leases {
+    /// The leases in `directory`: `Layout::leases`. It is made when the first is taken.
+    pub fn new(store: Store, directory: ObjectKey) -> Self {
+        Self { store, directory }
+    }
+
+    /// Takes a lease that is free or over, and renews it from then on.
+    pub fn acquire(&self, name: &LeaseName, owner: &Owner) -> Result<Lease, LeaseError> {
+        let slot = self.slot(name)?;
+        self.store.make_directory(&slot)?;
+        // Each turn but the last was lost to another, who made progress.
+        for _ in 0..64 {
+            let now = self.store.share_time(&self.beside()?)?;
+            let newest = self.newest(&slot)?;
+            if let Some(newest) = newest {
+                match self.look(&slot, newest, now)? {
+                    Seen::Free => {}
+                    Seen::Gone => continue,
+                    Seen::Held(holder) => return Err(LeaseError::Held(holder)),
+                }
+            }
+            let next = newest
+                .unwrap_or(0)
+                .checked_add(1)
+                .ok_or_else(|| StoreError::plain(Kind::Failed, "number a lease after", &slot))?;
+            let record = Record { version: 1, owner: owner.clone(), since: now.into() };
+            if let Some(lease) = self.claim(&slot, next, &record)? {
+                return Ok(lease);
+            }
+        }
+        Err(StoreError::plain(Kind::Unavailable, "take the lease", &slot).into())
+    }
+
+    /// Who holds a lease; none if nobody does, or its time is over.
+    pub fn holder(&self, name: &LeaseName) -> Result<Option<Holder>, StoreError> {
+        let slot = self.slot(name)?;
+        for _ in 0..64 {
+            let newest = match self.newest(&slot) {
+                Err(error) if error.is_not_found() => return Ok(None),
+                other => other?,
+            };
+            let Some(newest) = newest else { return Ok(None) };
+            let now = self.store.share_time(&self.beside()?)?;
+            match self.look(&slot, newest, now)? {
+                Seen::Free => return Ok(None),
+                Seen::Held(holder) => return Ok(Some(holder)),
+                Seen::Gone => {}
+            }
+        }
+        Err(StoreError::plain(Kind::Unavailable, "look at the lease", &slot))
+    }
+
+    fn slot(&self, name: &LeaseName) -> Result<ObjectKey, StoreError> {
+        below(&self.directory, &name.directory())
+    }
+
+    /// Where directories are made before they count, and go when they no longer do.
+    fn beside(&self) -> Result<ObjectKey, StoreError> {
+        below(&self.directory, "new")
+    }
+
+    fn newest(&self, slot: &ObjectKey) -> Result<Option<u64>, StoreError> {
+        Ok(self.generations(slot)?.into_iter().max())
+    }
+
+    fn generations(&self, slot: &ObjectKey) -> Result<Vec<u64>, StoreError> {
+        let names = self.store.names(Some(slot))?;
+        let directories = names.into_iter().filter(|entry| entry.kind == EntryKind::Directory);
+        Ok(directories.filter_map(|entry| entry.name.parse().ok()).collect())
+    }
+
+    fn look(
+        &self,
+        slot: &ObjectKey,
+        generation: u64,
+        now: std::time::SystemTime,
+    ) -> Result<Seen, StoreError> {
+        let directory = generation_key(slot, generation)?;
+        let silent = |since| now.duration_since(since).unwrap_or(Duration::ZERO);
+        match self.store.open_with_stat(&below(&directory, "owner")?) {
+            Ok((file, stat)) => {
+                let silent_for = silent(stat.modified);
+                if silent_for > LEASE_TERM {
+                    return Ok(Seen::Free);
+                }
+                let mut bytes = Vec::new();
+                file.take(RECORD_LIMIT)
+                    .read_to_end(&mut bytes)
+                    .map_err(StoreError::about("read", &directory))?;
+                let record = serde_json::from_slice::<Record>(&bytes).ok();
+                let since = record.as_ref().map(|record| record.since);
+                let owner = record.map(|record| record.owner);
+                return Ok(Seen::Held(Holder { owner, since, silent_for }));
+            }
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error),
+        }
+        match self.store.stat(&below(&directory, "released")?) {
+            Ok(_) => return Ok(Seen::Free),
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error),
+        }
+        // Neither: nobody's work but a person's. It holds for a term, so that nothing is stuck.
+        match self.store.stat_directory(Some(&directory)) {
+            Ok(stat) if silent(stat.modified) > LEASE_TERM => Ok(Seen::Free),
+            Ok(stat) => {
+                let silent_for = silent(stat.modified);
+                Ok(Seen::Held(Holder { owner: None, since: None, silent_for }))
+            }
+            Err(error) if error.is_not_found() => Ok(Seen::Gone),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes a number; none if another was faster.
+    fn claim(
+        &self,
+        slot: &ObjectKey,
+        generation: u64,
+        record: &Record,
+    ) -> Result<Option<Lease>, StoreError> {
+        let begun = uptime();
+        let made = below(&self.beside()?, &unique_name())?;
+        let bytes = serde_json::to_vec(record)
+            .map_err(|error| StoreError::of_io("write", &made, error.into()))?;
+        self.store.put_new(&made, &below(&made, "owner")?, &bytes)?;
+        let directory = generation_key(slot, generation)?;
+        match self.store.rename_tree(&made, &directory) {
+            Ok(()) => {}
+            Err(error) => {
+                self.discard(&made);
+                return match error.kind {
+                    Kind::Exists | Kind::NotEmpty => Ok(None),
+                    _ => Err(error),
+                };
+            }
+        }
+        // It was written when it was made; what follows took time.
+        let renewed = uptime();
+        let mine = match self.store.touch(&below(&directory, "owner")?) {
+            Ok(()) => self.newest(slot)? == Some(generation),
+            Err(error) if error.is_not_found() => false,
+            Err(error) => return Err(error),
+        };
+        if !mine || uptime().saturating_sub(begun) > BELIEVED_FOR {
+            self.retire(&directory);
+            return Ok(None);
+        }
+        for older in self.generations(slot)?.into_iter().filter(|number| *number < generation) {
+            self.retire(&generation_key(slot, older)?);
+        }
+        Lease::begin(self.clone(), slot.clone(), generation, renewed).map(Some)
+    }
+
+    /// Takes a generation out of the way whole, so that it is never seen empty under its number.
+    fn retire(&self, directory: &ObjectKey) {
+        let aside = self.beside().and_then(|beside| below(&beside, &unique_name()));
+        let moved = aside.and_then(|to| self.store.rename_tree(directory, &to).map(|()| to));
+        match moved {
+            Ok(to) => self.discard(&to),
+            Err(error) if error.is_not_found() => {}
+            Err(error) => tracing::debug!(%error, "an old lease stays"),
+        }
+    }
+
+    fn discard(&self, directory: &ObjectKey) {
+        if let Err(error) = self.store.remove_tree(directory) {
+            tracing::debug!(%error, "what is left of a lease stays");
+        }
+    }
+}
+
+fn below(directory: &ObjectKey, name: &str) -> Result<ObjectKey, StoreError> {
+    directory.join(name).map_err(|error| {
+        StoreError::of_io("name a lease in", directory, std::io::Error::other(error))
+    })
+}
+
+fn generation_key(slot: &ObjectKey, generation: u64) -> Result<ObjectKey, StoreError> {
+    // Padded so that `ls` sorts them; read back with or without.
+    below(slot, &format!("{generation:020}"))
+}
+
+/// Time since the host started, its sleep included.
+fn uptime() -> Duration {
+    let time = clock_gettime(ClockId::Boottime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// A lease that is held. A thread of its own renews it until it is released or dropped.
+#[derive(Debug)]
+pub struct Lease {
+    held: Arc<Held>,
+}
+
+#[derive(Debug)]
+struct Held {
+    leases: Leases,
+    slot: ObjectKey,
+    generation: u64,
+    state: Mutex<HeldState>,
+    told: Condvar,
+}
+
+#[derive(Debug)]
+struct HeldState {
+    /// Before the last renewal that succeeded was begun.
+    renewed: Duration,
+    lost: bool,
+    ended: bool,
+}
+
+impl Lease {
+    fn begin(
+        leases: Leases,
+        slot: ObjectKey,
+        generation: u64,
+        renewed: Duration,
+    ) -> Result<Self, StoreError> {
+        let state = Mutex::new(HeldState { renewed, lost: false, ended: false });
+        let held = Held { leases, slot, generation, state, told: Condvar::new() };
+        let lease = Self { held: Arc::new(held) };
+        let held = Arc::clone(&lease.held);
+        thread::Builder::new()
+            .name("medusafs-lease".to_owned())
+            .spawn(move || held.keep())
+            .map_err(StoreError::about("start a thread for", &lease.held.slot))?;
+        Ok(lease)
+    }
+
+    /// True while nobody else can have it. Ask before each step that cannot be taken back.
+    pub fn is_held(&self) -> bool {
+        self.held.is_held()
+    }
+
+    /// [`LeaseError::Lost`] unless [`Lease::is_held`].
+    pub fn check(&self) -> Result<(), LeaseError> {
+        if self.is_held() { Ok(()) } else { Err(LeaseError::Lost) }
+    }
+
+    /// Its number: higher than that of any holder before.
+    pub fn generation(&self) -> u64 {
+        self.held.generation
+    }
+
+    /// Gives it up at once, rather than when its time is over.
+    pub fn release(self) -> Result<(), StoreError> {
+        self.held.state.lock().ended = true;
+        self.held.release()
+        // Dropping `self` ends the thread, which may be waiting for the share.
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        // The thread releases it: nobody who drops a lease waits for the share.
+        self.held.state.lock().ended = true;
+        self.held.told.notify_all();
+    }
+}
+
+impl Held {
+    fn is_held(&self) -> bool {
+        let state = self.state.lock();
+        !state.lost && uptime().saturating_sub(state.renewed) <= BELIEVED_FOR
+    }
+
+    fn keep(&self) {
+        let mut pause = RENEW_EVERY;
+        loop {
+            {
+                let mut state = self.state.lock();
+                if !state.ended {
+                    self.told.wait_for(&mut state, pause);
+                }
+                if state.ended {
+                    break;
+                }
+            }
+            match self.renew() {
+                Ok(()) => pause = RENEW_EVERY,
+                Err(LeaseError::Store(error)) => {
+                    tracing::warn!(%error, lease = %self.slot, "cannot renew");
+                    pause = RETRY_EVERY;
+                }
+                Err(error) => {
+                    tracing::error!(%error, lease = %self.slot, "lost");
+                    self.state.lock().lost = true;
+                    return;
+                }
+            }
+        }
+        if let Err(error) = self.release() {
+            tracing::debug!(%error, "a lease is left to run out");
+        }
+    }
+
+    fn owner(&self) -> Result<ObjectKey, StoreError> {
+        below(&generation_key(&self.slot, self.generation)?, "owner")
+    }
+
+    fn renew(&self) -> Result<(), LeaseError> {
+        if !self.is_held() {
+            return Err(LeaseError::Lost);
+        }
+        let begun = uptime();
+        match self.leases.store.touch(&self.owner()?) {
+            Err(error) if error.is_not_found() => return Err(LeaseError::Lost),
+            other => other?,
+        }
+        // One that ended after others could take it says nothing, however well it ended.
+        if !self.is_held() || self.leases.newest(&self.slot)? != Some(self.generation) {
+            return Err(LeaseError::Lost);
+        }
+        self.state.lock().renewed = begun;
+        Ok(())
+    }
+
+    /// Once released, or taken over, it is released.
+    fn release(&self) -> Result<(), StoreError> {
+        let owner = self.owner()?;
+        let released = below(&generation_key(&self.slot, self.generation)?, "released")?;
+        match self.leases.store.rename_replacing(&owner, &released) {
+            Err(error) if error.is_not_found() => Ok(()),
+            other => other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::SystemTime;
+    use tempfile::TempDir;
+
+    fn leases() -> (TempDir, Leases) {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        (directory, Leases::new(store, ObjectKey::parse(".medusafs/leases").unwrap()))
+    }
+
+    fn owner(purpose: &str) -> Owner {
+        Owner { host: "host1".into(), pid: 1, job: None, purpose: purpose.into() }
+    }
+
+    fn record(purpose: &str) -> Record {
+        Record { version: 1, owner: owner(purpose), since: SystemTime::UNIX_EPOCH.into() }
+    }
+
+    /// Leaves a lease as a process leaves it that was killed `seconds` ago.
+    fn left_behind(leases: &Leases, generation: u64, seconds: u64) -> ObjectKey {
+        let slot = leases.slot(&LeaseName::Cluster).unwrap();
+        let directory = generation_key(&slot, generation).unwrap();
+        let key = below(&directory, "owner").unwrap();
+        let bytes = serde_json::to_vec(&record("dead")).unwrap();
+        leases.store.put_new(&leases.beside().unwrap(), &key, &bytes).unwrap();
+        let now = leases.store.share_time(&leases.beside().unwrap()).unwrap();
+        leases.store.set_modified(&key, now - Duration::from_secs(seconds)).unwrap();
+        slot
+    }
+
+    #[test]
+    fn a_lease_that_is_held_is_refused_with_its_holder() {
+        let (_directory, leases) = leases();
+        let lease = leases.acquire(&LeaseName::Cluster, &owner("backup a")).unwrap();
+        let error = leases.acquire(&LeaseName::Cluster, &owner("backup b")).unwrap_err();
+        let LeaseError::Held(holder) = error else { panic!("{error}") };
+        assert_eq!(holder.owner, Some(owner("backup a")));
+        assert!(lease.is_held());
+    }
+
+    #[test]
+    fn a_released_lease_is_free_at_once_and_its_number_never_comes_again() {
+        let (_directory, leases) = leases();
+        let first = leases.acquire(&LeaseName::Cluster, &owner("a")).unwrap();
+        let number = first.generation();
+        first.release().unwrap();
+        assert_eq!(leases.holder(&LeaseName::Cluster).unwrap(), None);
+        let second = leases.acquire(&LeaseName::Cluster, &owner("b")).unwrap();
+        assert!(second.generation() > number);
+    }
+
+    #[test]
+    fn leases_of_different_names_do_not_meet() {
+        let (_directory, leases) = leases();
+        let node = |name| LeaseName::Node(Fqdn::parse(name).unwrap());
+        let held = [LeaseName::Cluster, node("n1"), node("n10")]
+            .map(|name| leases.acquire(&name, &owner("x")).unwrap());
+        assert!(held.iter().all(Lease::is_held));
+    }
+
+    #[test]
+    fn a_lease_is_over_a_minute_after_its_last_renewal_and_no_sooner() {
+        let (_directory, leases) = leases();
+        let slot = left_behind(&leases, 7, 50);
+        assert!(leases.acquire(&LeaseName::Cluster, &owner("b")).is_err());
+        let key = below(&generation_key(&slot, 7).unwrap(), "owner").unwrap();
+        let now = leases.store.share_time(&leases.beside().unwrap()).unwrap();
+        leases.store.set_modified(&key, now - Duration::from_secs(62)).unwrap();
+        let lease = leases.acquire(&LeaseName::Cluster, &owner("b")).unwrap();
+        assert_eq!(lease.generation(), 8);
+        assert_eq!(leases.generations(&slot).unwrap(), [8], "the old one was tidied away");
+    }
+
+    #[test]
+    fn a_taker_that_was_held_up_takes_nothing_from_those_who_came_after() {
+        let (_directory, leases) = leases();
+        let slot = left_behind(&leases, 1, 100);
+        // It looked when 1 was the newest and over. Then others took 2, released it, and took 3.
+        leases.acquire(&LeaseName::Cluster, &owner("b")).unwrap().release().unwrap();
+        let living = leases.acquire(&LeaseName::Cluster, &owner("c")).unwrap();
+        assert_eq!(living.generation(), 3);
+        // Its number is free again, for 2 was tidied away: it sees 3 and withdraws.
+        assert!(leases.claim(&slot, 2, &record("late")).unwrap().is_none());
+        assert!(leases.claim(&slot, 3, &record("late")).unwrap().is_none());
+        assert_eq!(leases.generations(&slot).unwrap(), [3]);
+        living.held.renew().unwrap();
+        assert!(living.is_held());
+    }
+
+    #[test]
+    fn a_holder_that_was_taken_over_learns_it_at_its_next_renewal() {
+        let (_directory, leases) = leases();
+        let lease = leases.acquire(&LeaseName::Cluster, &owner("a")).unwrap();
+        let now = leases.store.share_time(&leases.beside().unwrap()).unwrap();
+        // As if the host had slept.
+        let key = lease.held.owner().unwrap();
+        leases.store.set_modified(&key, now - Duration::from_secs(100)).unwrap();
+        let other = leases.acquire(&LeaseName::Cluster, &owner("b")).unwrap();
+        assert!(matches!(lease.held.renew(), Err(LeaseError::Lost)));
+        lease.release().unwrap();
+        assert!(other.held.renew().is_ok(), "releasing what was lost takes nothing from others");
+    }
+
+    #[test]
+    fn a_holder_stops_believing_before_others_may_take_over() {
+        let (_directory, leases) = leases();
+        let lease = leases.acquire(&LeaseName::Cluster, &owner("a")).unwrap();
+        {
+            let mut state = lease.held.state.lock();
+            state.renewed = state.renewed.checked_sub(Duration::from_secs(51)).unwrap();
+        }
+        assert!(lease.check().is_err());
+        assert!(matches!(lease.held.renew(), Err(LeaseError::Lost)), "it never comes back to life");
+    }
+
+    #[test]
+    fn a_lease_without_owner_or_end_holds_for_a_minute_and_blocks_nobody_for_ever() {
+        let (_directory, leases) = leases();
+        let slot = leases.slot(&LeaseName::Cluster).unwrap();
+        let directory = generation_key(&slot, 1).unwrap();
+        leases.store.make_directory(&directory).unwrap();
+        assert!(leases.acquire(&LeaseName::Cluster, &owner("b")).is_err());
+        let now = leases.store.share_time(&leases.beside().unwrap()).unwrap();
+        leases.store.set_modified(&directory, now - Duration::from_secs(100)).unwrap();
+        assert!(leases.acquire(&LeaseName::Cluster, &owner("b")).is_ok());
+    }
+
+    #[test]
+    fn a_garbled_record_still_holds() {
+        let (_directory, leases) = leases();
+        let slot = leases.slot(&LeaseName::Cluster).unwrap();
+        let key = below(&generation_key(&slot, 1).unwrap(), "owner").unwrap();
+        leases.store.put_new(&leases.beside().unwrap(), &key, b"{").unwrap();
+        let error = leases.acquire(&LeaseName::Cluster, &owner("b")).unwrap_err();
+        assert!(matches!(error, LeaseError::Held(Holder { owner: None, .. })));
+    }
+
+    #[test]
+    fn of_many_who_take_over_one_gets_it() {
+        let (_directory, leases) = leases();
+        for round in 0..10 {
+            let newest = leases.slot(&LeaseName::Cluster).ok();
+            let newest = newest.and_then(|slot| leases.newest(&slot).ok().flatten());
+            left_behind(&leases, newest.unwrap_or(0) + 1, 100);
+            let got = thread::scope(|scope| {
+                let takers: Vec<_> = (0..8)
+                    .map(|_| scope.spawn(|| leases.acquire(&LeaseName::Cluster, &owner("t")).ok()))
+                    .collect();
+                takers.into_iter().filter_map(|taker| taker.join().unwrap()).collect::<Vec<_>>()
+            });
+            assert_eq!(got.len(), 1, "round {round}");
+        }
+    }
+
+    #[test]
+    fn never_do_two_threads_hold_a_lease_at_once() {
+        let (_directory, leases) = leases();
+        let (inside, turns) = (AtomicU32::new(0), AtomicU32::new(0));
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    while turns.load(Ordering::SeqCst) < 60 {
+                        match leases.acquire(&LeaseName::Cluster, &owner("t")) {
+                            Ok(lease) => {
+                                assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
+                                turns.fetch_add(1, Ordering::SeqCst);
+                                inside.fetch_sub(1, Ordering::SeqCst);
+                                lease.release().unwrap();
+                            }
+                            Err(LeaseError::Held(_)) => thread::yield_now(),
+                            Err(error) => panic!("{error}"),
+                        }
+                    }
+                });
+            }
+        });
+    }
+}
