@@ -11,7 +11,7 @@ mod fault;
 mod limit;
 mod lines;
 pub mod protocol;
-mod restore_protocol;
+pub mod restore;
 #[cfg_attr(not(test), expect(dead_code, reason = "the session that is served comes next"))]
 mod reuse;
 #[cfg_attr(not(test), expect(dead_code, reason = "the session that is served comes next"))]

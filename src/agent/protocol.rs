@@ -30,7 +30,10 @@ pub use super::facts_protocol::{
     NodeInfo, NodetoolFacts, NodetoolSettings, RingMember, Running, SchemaVersion, WireSecret,
 };
 pub use super::fault::{Fault, FaultKind};
-pub use super::restore_protocol::{RestoreReply, RestoreRequest};
+pub use super::restore::protocol::{
+    DataDirectory, Folders, JobReport, NodeStep, PlanFacts, Reached, RestoreReply, RestoreRequest,
+    Staged, TableOnDisk,
+};
 
 /// The version of everything in this module. Any change of a message's meaning raises it.
 pub const PROTOCOL_VERSION: u32 = 1;

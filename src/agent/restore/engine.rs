@@ -1,0 +1,366 @@
+//! The steps of a restore on one node, in order, forward and back.
+//!
+//! Each is written to the journal before it begins and when it is durable, may run again after having been cut off, and
+//! never trusts the journal about what it can see on the disk or among the processes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::daemon::Daemon;
+use super::disk::Disk;
+use super::error::RestoreError;
+use super::fence;
+use super::keep;
+use super::listener::Listener;
+use super::lock::NodeLock;
+use super::node_journal::{Ending, Entry, Journal, NodeStep, Reached, Story, WAY_BACK};
+use super::order::Job;
+use super::places::Folder;
+use super::protocol::{JobReport, Staged};
+use super::report;
+use super::source::Source;
+use super::stage;
+use super::swap;
+use crate::model::{Clock, Progress};
+use crate::observe::ErrorChain;
+
+/// What the steps work with.
+#[derive(Clone)]
+pub struct Tools {
+    /// The node's disks.
+    pub disk: Arc<dyn Disk>,
+    /// Its Cassandra.
+    pub daemon: Arc<dyn Daemon>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// One job on one node, with the node's lock.
+pub(super) struct Engine {
+    job: Arc<Job>,
+    journal: Journal,
+    tools: Tools,
+    staged: Staged,
+    _lock: NodeLock,
+}
+
+/// Runs what blocks where it may.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, RestoreError> + Send + 'static,
+) -> Result<T, RestoreError> {
+    let ended = tokio::task::spawn_blocking(work).await;
+    ended.unwrap_or_else(|error| Err(RestoreError::Bug(error.to_string())))
+}
+
+/// Tells the listener, and the log beside the journal, which is there when nobody listens.
+struct Log {
+    folder: Folder,
+    tools: Tools,
+    listener: Arc<dyn Listener>,
+}
+
+impl Log {
+    fn write(&self, text: &str) {
+        let line = format!("{} {text}\n", self.tools.clock.now());
+        // The journal is what counts; a log that cannot be written stops nothing.
+        drop(self.tools.disk.append(&self.folder.log(), line.as_bytes()));
+    }
+}
+
+impl Listener for Log {
+    fn progress(&self, progress: Progress) {
+        self.listener.progress(progress);
+    }
+
+    fn step(&self, step: NodeStep) {
+        self.write(&format!("{step:?} begins"));
+        self.listener.step(step);
+    }
+
+    fn note(&self, text: &str) {
+        self.write(text);
+        self.listener.note(text);
+    }
+}
+
+impl Engine {
+    /// Begins or goes on with a job; the folders exist.
+    pub(super) fn new(job: Job, tools: Tools, lock: NodeLock) -> Result<Self, RestoreError> {
+        let path = job.first()?.journal();
+        let (disk, clock) = (Arc::clone(&tools.disk), Arc::clone(&tools.clock));
+        let journal = Journal::open(path, &job.order.job, disk, clock)?;
+        Ok(Self { job: Arc::new(job), journal, tools, staged: Staged::default(), _lock: lock })
+    }
+
+    /// The job.
+    pub(super) fn job(&self) -> &Job {
+        &self.job
+    }
+
+    /// What has been done.
+    pub(super) fn story(&self) -> &Story {
+        self.journal.story()
+    }
+
+    /// Where it stands.
+    pub(super) fn report(&self) -> Result<JobReport, RestoreError> {
+        Ok(report::of_story(self.story(), &self.job.first()?))
+    }
+
+    fn log(&self, listener: &Arc<dyn Listener>) -> Result<Log, RestoreError> {
+        let (folder, tools) = (self.job.first()?, self.tools.clone());
+        Ok(Log { folder, tools, listener: Arc::clone(listener) })
+    }
+
+    /// Brings the files to the node, again where something lacks.
+    pub(super) async fn stage(
+        &mut self,
+        source: Arc<dyn Source>,
+        cancelled: &CancellationToken,
+        listener: &Arc<dyn Listener>,
+    ) -> Result<Staged, RestoreError> {
+        let log = Arc::new(self.log(listener)?);
+        self.journal.write(Entry::Asked(Reached::Staged))?;
+        self.begin(NodeStep::Stage, log.as_ref())?;
+        let (job, disk) = (Arc::clone(&self.job), Arc::clone(&self.tools.disk));
+        let (cancelled, hears) = (cancelled.clone(), Arc::clone(&log));
+        let done =
+            blocking(move || stage::stage(&job, &source, &disk, &cancelled, hears.as_ref())).await;
+        self.staged = self.end(NodeStep::Stage, done, log.as_ref())?;
+        Ok(self.staged.clone())
+    }
+
+    /// Goes on until `until`. All files must be staged.
+    ///
+    /// # Errors
+    ///
+    /// If Cassandra could not be stopped, all is as before but for the stage, and Cassandra runs. Later errors leave
+    /// the node as it stands, fenced; another try goes on from there.
+    pub(super) async fn forward(
+        &mut self,
+        until: Reached,
+        listener: &Arc<dyn Listener>,
+    ) -> Result<(), RestoreError> {
+        let log = self.log(listener)?;
+        if self.story().turned_back {
+            return Err(RestoreError::Busy(
+                "this restore is being taken back; finish that with an undo".to_owned(),
+            ));
+        }
+        if self.story().reached() == Reached::Nothing {
+            return Err(RestoreError::refused("not all files are staged", "stage them"));
+        }
+        if self.story().ending.is_some() {
+            return Ok(());
+        }
+        self.journal.write(Entry::Asked(until))?;
+        for milestone in Reached::ALL.into_iter().filter(|milestone| *milestone <= until) {
+            for step in milestone.steps() {
+                self.step(*step, &log).await?;
+            }
+        }
+        if until == Reached::Started {
+            self.journal.write(Entry::Finished(Ending::Done))?;
+            log.note("the restore is done");
+        }
+        Ok(())
+    }
+
+    /// Takes everything back.
+    pub(super) async fn back(&mut self, listener: &Arc<dyn Listener>) -> Result<(), RestoreError> {
+        let log = self.log(listener)?;
+        if self.story().ending == Some(Ending::Undone) {
+            return Ok(());
+        }
+        if !self.story().turned_back {
+            self.journal.write(Entry::TurnedBack)?;
+        }
+        for step in WAY_BACK {
+            // Nothing to give back, and no reason to stop what runs.
+            let about_data = !matches!(step, NodeStep::Open | NodeStep::Start | NodeStep::Clean);
+            if !about_data || self.story().touched_data() {
+                self.step(step, &log).await?;
+            }
+        }
+        self.journal.write(Entry::Finished(Ending::Undone))?;
+        log.note("the restore is undone");
+        Ok(())
+    }
+
+    fn begin(&mut self, step: NodeStep, log: &Log) -> Result<(), RestoreError> {
+        self.journal.write(Entry::Began(step))?;
+        log.step(step);
+        Ok(())
+    }
+
+    fn end<T>(
+        &mut self,
+        step: NodeStep,
+        done: Result<T, RestoreError>,
+        log: &Log,
+    ) -> Result<T, RestoreError> {
+        match &done {
+            Ok(_) => self.journal.write(Entry::Ended(step))?,
+            Err(error) => {
+                let why = ErrorChain(error).to_string();
+                log.note(&why);
+                self.journal.write(Entry::Failed { step, why })?;
+            }
+        }
+        done
+    }
+
+    async fn step(&mut self, step: NodeStep, log: &Log) -> Result<(), RestoreError> {
+        if self.story().done.contains(&step) {
+            return Ok(());
+        }
+        if step == NodeStep::Drain && self.story().cassandra_ran.is_none() {
+            let runs = self.tools.daemon.is_running().await?;
+            self.journal.write(Entry::CassandraRan(runs))?;
+        }
+        self.begin(step, log)?;
+        let done = self.act(step, log).await;
+        match self.end(step, done, log) {
+            Err(error) if self.may_be_left_alone(step) => match self.leave_alone(log).await {
+                Ok(()) => Err(error),
+                Err(worse) => {
+                    log.note(&format!("cannot take that back: {}", ErrorChain(&worse)));
+                    Err(error)
+                }
+            },
+            ended => ended,
+        }
+    }
+
+    /// Whether the data is whole as it lies, so that Cassandra may start on it if `step` fails.
+    fn may_be_left_alone(&self, step: NodeStep) -> bool {
+        let on_the_way_to_a_stop = Reached::Stopped.steps().contains(&step);
+        on_the_way_to_a_stop && (!self.story().touched_data() || self.story().was_whole())
+    }
+
+    /// Takes back a stop that did not succeed.
+    async fn leave_alone(&mut self, log: &Log) -> Result<(), RestoreError> {
+        let why = self.story().error.clone().unwrap_or_default();
+        let at = self.story().at.unwrap_or(NodeStep::Stop);
+        self.open().await?;
+        let ran = self.story().cassandra_ran == Some(true);
+        if ran && !self.tools.daemon.is_running().await? {
+            self.tools.daemon.start(&self.job.order, log).await?;
+        }
+        self.journal.write(Entry::LeftAlone)?;
+        self.journal.write(Entry::Failed { step: at, why })?;
+        log.note("Cassandra's data is as it was; what was staged is kept for another try");
+        Ok(())
+    }
+
+    async fn open(&mut self) -> Result<(), RestoreError> {
+        if let Some(unit) = self.story().barred.clone() {
+            self.tools.daemon.unbar(&unit).await?;
+        }
+        self.on_disk(fence::open).await
+    }
+
+    async fn on_disk(
+        &self,
+        work: impl FnOnce(&Job, &dyn Disk) -> Result<(), RestoreError> + Send + 'static,
+    ) -> Result<(), RestoreError> {
+        let (job, disk) = (Arc::clone(&self.job), Arc::clone(&self.tools.disk));
+        blocking(move || work(&job, disk.as_ref())).await
+    }
+
+    async fn nothing_runs(&self) -> Result<(), RestoreError> {
+        if self.tools.daemon.is_running().await? {
+            return Err(RestoreError::cassandra(
+                "Cassandra runs although it was stopped and fenced; stop whatever starts it, then \
+                 resume",
+            ));
+        }
+        Ok(())
+    }
+
+    async fn act(&mut self, step: NodeStep, log: &Log) -> Result<(), RestoreError> {
+        let daemon = Arc::clone(&self.tools.daemon);
+        match step {
+            NodeStep::Stage => Ok(()),
+            NodeStep::Drain => self.drain(log).await,
+            NodeStep::Fence => {
+                self.on_disk(fence::put_up).await?;
+                if let Some(unit) = daemon.unit().await {
+                    // Before it is done: what may have happened must be taken back.
+                    self.journal.write(Entry::Barred(unit.clone()))?;
+                    if let Err(error) = daemon.bar(&unit).await {
+                        let why = ErrorChain(&error);
+                        log.note(&format!("{unit} could not be masked ({why}); the fence does"));
+                    }
+                }
+                Ok(())
+            }
+            NodeStep::Stop => daemon.stop(&self.job.order).await,
+            NodeStep::Close => {
+                self.nothing_runs().await?;
+                self.on_disk(fence::close).await
+            }
+            NodeStep::SetAside => {
+                self.nothing_runs().await?;
+                if self.story().originals.is_none() {
+                    let job = Arc::clone(&self.job);
+                    let found = blocking(move || swap::originals(&job)).await?;
+                    self.journal.write(Entry::Originals(found))?;
+                }
+                let originals = self.story().originals.clone().unwrap_or_default();
+                self.on_disk(move |job, disk| swap::set_aside(job, &originals, disk)).await
+            }
+            NodeStep::Place => {
+                self.nothing_runs().await?;
+                self.on_disk(swap::place).await?;
+                daemon.relabel(self.placed()).await
+            }
+            NodeStep::Return => {
+                self.nothing_runs().await?;
+                let originals = self.story().originals.clone().unwrap_or_default();
+                self.on_disk(move |job, disk| swap::give_back(job, &originals, disk)).await
+            }
+            NodeStep::Open => self.open().await,
+            NodeStep::Start => {
+                let was_down = self.story().cassandra_ran == Some(false);
+                if self.story().turned_back && was_down {
+                    log.note("Cassandra did not run before the restore, and is not started");
+                    return Ok(());
+                }
+                daemon.start(&self.job.order, log).await
+            }
+            NodeStep::Clean => {
+                let now = self.tools.clock.now();
+                self.on_disk(move |job, disk| keep::clean(job, now, disk)).await
+            }
+        }
+    }
+
+    /// The directories that hold what was placed.
+    fn placed(&self) -> Vec<std::path::PathBuf> {
+        let keyspaces = self.job.contents.keyspaces();
+        let directories = self.job.site.directories.holding_keyspaces();
+        let all = directories.into_iter().flat_map(|directory| {
+            keyspaces.iter().map(move |keyspace| directory.join(keyspace.as_str()))
+        });
+        all.filter(|path| path.is_dir()).collect()
+    }
+
+    async fn drain(&mut self, log: &Log) -> Result<(), RestoreError> {
+        if !self.story().turned_back {
+            self.on_disk(|job, _| stage::check(job)).await?;
+        }
+        if !self.tools.daemon.is_running().await? {
+            log.note("Cassandra does not run: there is nothing to drain");
+            return Ok(());
+        }
+        let limit = Duration::from_secs(self.job.order.drain_seconds);
+        if let Err(error) = self.tools.daemon.drain(limit).await {
+            // The stop drains too; and what is not drained is in the commit log, which is kept.
+            log.note(&format!("{}; stopping without it", ErrorChain(&error)));
+        }
+        Ok(())
+    }
+}

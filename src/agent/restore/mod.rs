@@ -1,0 +1,33 @@
+//! The restore of one node, as done on the node: stage, fence, stop, swap, start; and all of it backwards.
+
+mod assign;
+mod daemon;
+mod disk;
+mod engine;
+mod error;
+mod fence;
+mod keep;
+mod listener;
+mod lock;
+mod node_journal;
+mod order;
+mod pace;
+mod places;
+mod plan;
+mod proof;
+pub mod protocol;
+mod report;
+mod session;
+mod source;
+mod stage;
+mod swap;
+
+pub use daemon::Daemon;
+pub use disk::{Disk, LocalDisk, Owner};
+pub use engine::Tools;
+pub use error::RestoreError;
+pub use listener::{Listener, NobodyListens};
+pub use order::{BackupFile, Contents, Job, Order, OtherKeyspaces, Site};
+pub use places::{Directories, Folder};
+pub use session::RestoreSession;
+pub use source::{Source, Sources};
