@@ -113,7 +113,8 @@ fn prefix(resolver: &mut Resolver<'_>) -> Option<String> {
     Some(prefix)
 }
 
-fn fqdn(resolver: &mut Resolver<'_>) -> Option<Fqdn> {
+/// The name that Medusa is told for its own host.
+pub(super) fn fqdn(resolver: &mut Resolver<'_>) -> Option<Fqdn> {
     let place = resolver.place("storage", "fqdn");
     let text = resolver.text("storage", "fqdn")?;
     match Fqdn::parse(&text) {
@@ -129,15 +130,7 @@ fn fqdn(resolver: &mut Resolver<'_>) -> Option<Fqdn> {
 /// Settings of `[cassandra]`.
 pub(super) fn cassandra(resolver: &mut Resolver<'_>) -> CassandraSettings {
     const ME: &str = "cassandra";
-    let resolve_ip_addresses = resolver.flag(ME, "resolve_ip_addresses");
-    let spelled = resolver.setting(ME, "resolve_ip_addresses").and_then(|s| s.text.clone());
-    // Medusa: `HostnameResolver.resolve_fqdn` compares the text, everyone else evaluates it.
-    let resolve_own_name = spelled.as_deref() != Some("False");
-    if resolve_own_name && !resolve_ip_addresses {
-        let what = "resolve_ip_addresses is off for other nodes, but not for a node's own name: for \
-                    that Medusa knows only the spelling False, so its backups miss nodes for ever";
-        resolver.warn(resolver.place(ME, "resolve_ip_addresses"), what);
-    }
+    let (resolve_ip_addresses, resolve_own_name) = resolving(resolver);
     CassandraSettings {
         config_file: resolver.must_path(ME, "config_file"),
         start_cmd: command(resolver, "start_cmd"),
@@ -149,6 +142,21 @@ pub(super) fn cassandra(resolver: &mut Resolver<'_>) -> CassandraSettings {
         cql: cql(resolver),
         cql_tls: cql_tls(resolver),
     }
+}
+
+/// Whether Medusa names other nodes, and a node itself, by reverse look-up.
+pub(super) fn resolving(resolver: &mut Resolver<'_>) -> (bool, bool) {
+    const ME: &str = "cassandra";
+    let others = resolver.flag(ME, "resolve_ip_addresses");
+    let spelled = resolver.setting(ME, "resolve_ip_addresses").and_then(|s| s.text.clone());
+    // Medusa: `HostnameResolver.resolve_fqdn` compares the text, everyone else evaluates it.
+    let own = spelled.as_deref() != Some("False");
+    if own && !others {
+        let what = "resolve_ip_addresses is off for other nodes, but not for a node's own name: for \
+                    that Medusa knows only the spelling False, so its backups miss nodes for ever";
+        resolver.warn(resolver.place(ME, "resolve_ip_addresses"), what);
+    }
+    (others, own)
 }
 
 fn command(resolver: &mut Resolver<'_>, name: &str) -> Vec<String> {
