@@ -210,3 +210,41 @@ impl Reader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use test_case::test_case;
+
+    #[test]
+    fn the_text_for_rust_ini_has_a_line_for_each_line() {
+        let text = "; c\n[s]\na = 1\n  \"2\\\n\n# c\n[t]x\nB:3";
+        let normal = normalise(text).unwrap();
+        let expected = "\n[\"s\"]\na=\"1\\n\\\"2\\\\\"\n\n\n\n[\"t\"]\nb=\"3\"\n";
+        assert_eq!(normal.text, expected);
+        assert_eq!(normal.keys.get(&("t".to_owned(), "b".to_owned())), Some(&8));
+    }
+
+    #[test_case("a = 1\n", 1, "before the first [section]"; "no section")]
+    #[test_case("[s]\na = 1\nhunter2\n", 3, "neither a comment"; "half a line")]
+    #[test_case("[s]\n\n= 1\n", 3, "neither a comment"; "no key")]
+    #[test_case("[s]\na = 1\nA : 2\n", 3, "a of [s] stands here again, after line 2"; "a key twice")]
+    #[test_case("[s]\na = 1\n[t]\n[s]\n", 4, "[s] stands here again, after line 1"; "a section twice")]
+    fn a_line_at_which_medusa_stops_is_told(text: &str, line: usize, says: &str) {
+        let broken = normalise(text).unwrap_err();
+        assert_eq!(broken.line, line);
+        assert!(broken.what.contains(says), "{}", broken.what);
+    }
+
+    #[test]
+    fn a_broken_line_is_never_quoted_for_it_may_be_a_password() {
+        let broken = normalise("[cassandra]\ncql_password = a\nhunter2\n").unwrap_err();
+        assert!(!broken.what.contains("hunter2"), "{}", broken.what);
+    }
+
+    #[test]
+    fn a_key_that_indentation_makes_part_of_a_value_is_noted() {
+        let normal = normalise("[s]\na = 1\n  b = 2\n").unwrap();
+        assert_eq!(normal.swallowed, [(3, "b".to_owned(), 2)]);
+    }
+}

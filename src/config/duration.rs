@@ -39,11 +39,11 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs(seconds))
 }
 
-/// Writes a length of time as [`parse_duration`] reads it, in whole seconds.
+/// Writes a length of time as [`parse_duration`] reads it, in whole seconds, days at the most.
 pub(super) fn show_duration(length: Duration) -> String {
     let mut left = length.as_secs();
     let mut shown = Vec::new();
-    for (letter, unit) in UNITS {
+    for (letter, unit) in UNITS.into_iter().skip(1) {
         if left >= unit {
             shown.push(format!("{}{letter}", left / unit));
             left %= unit;

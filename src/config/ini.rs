@@ -130,3 +130,59 @@ impl IniFile {
         Place::File(Arc::clone(&self.file))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    /// Sections with their keys and values, as Python prints them.
+    type Plain = BTreeMap<String, BTreeMap<String, String>>;
+
+    fn plain(text: &str) -> Result<Plain, ConfigError> {
+        let sections = IniFile::parse(Path::new("x.ini"), text)?.sections.into_iter();
+        let values = |keys: BTreeMap<String, Entry>| {
+            keys.into_iter().map(|(key, entry)| (key, entry.value)).collect::<BTreeMap<_, _>>()
+        };
+        Ok(sections.map(|(name, keys)| (name, values(keys))).collect())
+    }
+
+    #[test]
+    fn every_text_is_read_as_python_reads_it() {
+        let cases = include_str!("../../tests/fixtures/config/configparser.json");
+        let cases: Vec<Value> = serde_json::from_str(cases).unwrap();
+        assert!(cases.len() > 200);
+        for case in cases {
+            let text = case["text"].as_str().unwrap();
+            let read = plain(text);
+            if case.get("error").is_some() {
+                assert!(read.is_err(), "{text:?}: Python stops, got {read:?}");
+                continue;
+            }
+            let mut read = read.unwrap_or_else(|error| panic!("{text:?}: {error}"));
+            // Python has no section for [DEFAULT].
+            read.retain(|name, keys| name != DEFAULT_SECTION || !keys.is_empty());
+            let wanted: Plain = serde_json::from_value(case["sections"].clone()).unwrap();
+            assert_eq!(read, wanted, "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_is_read_in_two_ways(text in "(\\PC|[\\[\\]=:;#\"'\\\\\n\r\t ]){0,80}") {
+            if let Err(error) = plain(&format!("[s]\n{text}")) {
+                prop_assert!(!error.to_string().contains("bug"), "{}", error);
+            }
+        }
+
+        #[test]
+        fn values_of_one_line_are_read_as_they_are_written(
+            values in prop::collection::btree_map("[a-z_]{1,12}", "([!-~é☃][ -~é☃]{0,20}[!-~é☃])?", 0..8)
+        ) {
+            let lines: Vec<_> = values.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
+            let read = plain(&format!("[s]\n{}", lines.concat())).unwrap();
+            prop_assert_eq!(&read["s"], &values);
+        }
+    }
+}

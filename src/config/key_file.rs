@@ -141,3 +141,87 @@ fn openssh(text: &str) -> Form {
         Some(_) => Form::Encrypted,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+
+    use test_case::test_case;
+
+    use super::*;
+
+    fn check(text: &str, mode: u32) -> Result<(), String> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("id");
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        check_key_file(&path).map_err(|error| {
+            error.to_string().replace(path.to_str().unwrap(), "ID").replace("  ", " ")
+        })
+    }
+
+    /// A file of OpenSSH's form as far as its cipher.
+    fn openssh_with(cipher: &str) -> String {
+        let mut bytes = b"openssh-key-v1\0\0\0\0".to_vec();
+        bytes.push(u8::try_from(cipher.len()).unwrap());
+        bytes.extend(cipher.as_bytes());
+        bytes.extend([0; 60]);
+        let body = STANDARD.encode(bytes);
+        let (one, other) = body.split_at(70);
+        format!(
+            "-----BEGIN OPENSSH PRIVATE KEY-----\n{one}\n{other}\n-----END OPENSSH PRIVATE KEY-----\n"
+        )
+    }
+
+    const PEM: &str = "-----BEGIN RSA PRIVATE KEY-----\nAAAA\n-----END RSA PRIVATE KEY-----\n";
+
+    #[test]
+    fn a_key_that_is_plain_and_closed_to_others_is_good() {
+        assert_eq!(check(PEM, 0o600), Ok(()));
+        assert_eq!(check(&openssh_with("none"), 0o400), Ok(()));
+        assert_eq!(check(&PEM.replace("RSA ", ""), 0o600), Ok(()));
+        assert_eq!(check(&PEM.replace('\n', "\r\n"), 0o600), Ok(()));
+    }
+
+    #[test_case(0o640; "the group reads")]
+    #[test_case(0o604; "everyone reads")]
+    #[test_case(0o620; "the group writes")]
+    fn a_key_that_others_can_use_is_refused_with_the_chmod(mode: u32) {
+        let said = check(PEM, mode).unwrap_err();
+        assert_eq!(
+            said,
+            format!(
+                "the key file ID can be used by others (mode {mode:04o}); close it with chmod 600 ID"
+            )
+        );
+    }
+
+    #[test_case(&openssh_with("aes256-ctr"); "of openssh")]
+    #[test_case("-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n"; "pkcs 8")]
+    #[test_case("-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: x\n"; "pem")]
+    fn a_key_with_a_passphrase_is_refused_with_the_way_out(text: &str) {
+        let said = check(text, 0o600).unwrap_err();
+        assert!(said.contains("is encrypted") && said.contains("ssh-keygen -p"), "{said}");
+    }
+
+    #[test_case("", "empty"; "an empty file")]
+    #[test_case("ssh-ed25519 AAAA root@host\n", "public half"; "the public half")]
+    #[test_case("PuTTY-User-Key-File-3: ssh-ed25519\n", "puttygen"; "a key of putty")]
+    #[test_case("-----BEGIN CERTIFICATE-----\n", "certificate"; "a certificate")]
+    #[test_case("hello\n", "begins with no"; "any text")]
+    #[test_case("-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n", "cut off"; "a half file")]
+    fn what_is_no_private_key_is_told_for_what_it_is(text: &str, says: &str) {
+        let said = check(text, 0o600).unwrap_err();
+        assert!(said.starts_with("ID is no private key: ") && said.contains(says), "{said}");
+    }
+
+    #[test]
+    fn a_key_that_is_not_there_is_told_with_how_to_make_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let missing = directory.path().join("id");
+        let said = check_key_file(&missing).unwrap_err().to_string();
+        assert!(said.contains("there is no key file") && said.contains("ssh-keygen"), "{said}");
+        let said = check_key_file(directory.path()).unwrap_err().to_string();
+        assert!(said.contains("no ordinary file"), "{said}");
+    }
+}

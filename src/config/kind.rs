@@ -1,10 +1,12 @@
 //! Kinds of values: what a setting's text must be, and what it becomes.
 
+use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::model::ByteSize;
 
+use super::Secret;
 use super::duration::{parse_duration, show_duration};
 use super::own::{Group, HostPort};
 use super::words::{join_words, split_words};
@@ -55,6 +57,7 @@ pub(super) const PORT: Kind = Kind::Number(1, 65_535);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Value {
     Text(String),
+    Secret(Secret),
     Words(Vec<String>),
     Flag(bool),
     Number(u64),
@@ -81,7 +84,8 @@ impl Kind {
             return Err("it holds a NUL byte".to_owned());
         }
         match self {
-            Self::Text | Self::Lines | Self::Secret => Ok(Value::Text(text.to_owned())),
+            Self::Text | Self::Lines => Ok(Value::Text(text.to_owned())),
+            Self::Secret => Ok(Value::Secret(Secret::new(text))),
             Self::Command => match split_words(text)? {
                 words if words.is_empty() => Err("a command is not empty".to_owned()),
                 words => Ok(Value::Words(words)),
@@ -108,6 +112,7 @@ impl Value {
     pub(super) fn show(&self) -> String {
         match self {
             Self::Text(text) => text.clone(),
+            Self::Secret(secret) => secret.to_string(),
             Self::Words(words) => join_words(words),
             Self::Flag(flag) => flag.to_string(),
             Self::Number(number) => number.to_string(),
@@ -200,8 +205,15 @@ fn host(text: &str) -> Result<HostPort, String> {
             None => (text, None),
         },
     };
+    // `fe80::1%eth0` has a zone behind its address.
+    let address = host.split_once('%').map_or(host, |(address, _zone)| address);
     let plain = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '%');
-    if host.is_empty() || host.starts_with('-') || !host.chars().all(plain) {
+    let sixth = host.contains([':', '%']);
+    if host.is_empty()
+        || host.starts_with('-')
+        || !host.chars().all(plain)
+        || (sixth && address.parse::<Ipv6Addr>().is_err())
+    {
         return Err(wrong());
     }
     let port = match port {
@@ -244,7 +256,7 @@ mod tests {
     #[test_case(Kind::HostPath, "~/.ssh/id_rsa", "/root/.ssh/id_rsa"; "a path at home")]
     #[test_case(Kind::NodePath, "/etc/x y", "/etc/x y"; "a path with a blank")]
     #[test_case(Kind::Command, "sudo 'a b'\n c", "sudo 'a b' c"; "a command")]
-    #[test_case(Kind::Hosts, "a, b:2222;[::1]:22 fe80::1", "a, b:2222, [::1]:22, fe80::1"; "hosts")]
+    #[test_case(Kind::Hosts, "a, b:2222;[::1]:22 fe80::1%eth0", "a, b:2222, [::1]:22, fe80::1%eth0"; "hosts")]
     #[test_case(Kind::Hosts, "none", "none"; "no hosts")]
     #[test_case(Kind::Group, "104", "104"; "a group by number")]
     #[test_case(Kind::Group, "backup", "backup"; "a group by name")]
@@ -270,6 +282,7 @@ mod tests {
     #[test_case(Kind::Host, "a:0"; "port 0")]
     #[test_case(Kind::Host, "-oProxyCommand=x"; "an option for ssh")]
     #[test_case(Kind::Host, "[::1"; "an open bracket")]
+    #[test_case(Kind::Host, "a:b:"; "a colon too many")]
     #[test_case(Kind::Host, "user@host"; "a user")]
     #[test_case(Kind::Group, "a b"; "a blank in a group")]
     fn a_wrong_text_is_refused(kind: Kind, text: &str) {

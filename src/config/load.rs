@@ -153,7 +153,9 @@ impl Config {
         let checks = of_medusa::checks(&mut resolver);
         let nodes = of_medusafs::nodes(&mut resolver, own, options);
         let medusafs = of_medusafs::medusafs(&mut resolver, own, options);
-        let Resolver { settled, problems, warnings, .. } = resolver;
+        let Resolver { settled, mut problems, mut warnings, .. } = resolver;
+        problems.sort_by(|one, other| one.place.cmp(&other.place));
+        warnings.sort_by(|one, other| one.place.cmp(&other.place));
         if !problems.is_empty() {
             return Err(ConfigError::Wrong(problems));
         }

@@ -196,3 +196,184 @@ pub(super) static MEDUSA_KEYS: &[Key] = &[
     Key::ignored("kubernetes", "tls_cert", Kind::Text, Some(""), NO_KUBERNETES),
     Key::ignored("kubernetes", "tls_key", Kind::Text, Some(""), NO_KUBERNETES),
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::path::Path;
+
+    use serde_json::Value;
+
+    use super::super::ini::IniFile;
+    use super::super::key::Role;
+    use super::super::{Config, ConfigError, Sources};
+    use super::*;
+
+    /// The rest of a file that is right, without this key.
+    fn file_with(key: &Key, text: Option<&str>) -> String {
+        let needed = [("storage_provider", "local"), ("bucket_name", "b"), ("base_path", "/mnt")];
+        let own = text.map(|text| format!("{} = {text}\n", key.name)).unwrap_or_default();
+        let head = if key.section == "storage" { "" } else { "[storage]\n" };
+        let rest = needed.iter().filter(|(name, _)| *name != key.name);
+        let rest: Vec<_> = rest.map(|(name, value)| format!("{name} = {value}\n")).collect();
+        format!("[{}]\n{own}{head}{}", key.section, rest.concat())
+    }
+
+    fn load(text: &str, environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let medusa = IniFile::parse(Path::new("/m.ini"), text)?;
+        let environment =
+            environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let sources = Sources { environment: environment.collect(), ..Sources::default() };
+        Config::from_files(&medusa, None, &sources)
+    }
+
+    /// A directory as Kubernetes makes it for a secret; other paths may name it too.
+    fn secret_directory() -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["username", "password"] {
+            std::fs::write(directory.path().join(name), "it\n").unwrap();
+        }
+        directory
+    }
+
+    /// A text that is right for a kind, not the default of any key, and how it is shown.
+    fn right(kind: Kind, directory: &Path) -> (String, String) {
+        let (text, shown) = match kind {
+            Kind::Text => ("something", "something"),
+            Kind::Lines => ("one\n  two", "one\\ntwo"),
+            Kind::Secret => ("hunter2", "***"),
+            Kind::Command => ("sudo 'a b'", "sudo 'a b'"),
+            Kind::Flags => ("-a  -b", "-a -b"),
+            Kind::Flag => ("no", "false"),
+            Kind::ExactlyTrue => ("true", "true"),
+            Kind::Number(..) => ("7", "7"),
+            Kind::Size => ("3KB", "3.0 KB"),
+            Kind::HostPath | Kind::NodePath => {
+                (directory.to_str().unwrap(), directory.to_str().unwrap())
+            }
+            Kind::Choice(words) => (*words.last().unwrap(), *words.last().unwrap()),
+            Kind::Time | Kind::Hosts | Kind::Host | Kind::Names | Kind::Group => {
+                panic!("Medusa has no such kind")
+            }
+        };
+        (text.to_owned(), shown.to_owned())
+    }
+
+    /// The line of the configuration's text that shows this value, with its origin.
+    fn line_of(config: &Config, key: &Key, shown: &str) -> String {
+        let line = format!("[{}] {} = {shown} ", key.section, key.name);
+        let text = config.config_text();
+        let found = text.lines().find(|told| told.starts_with(&line));
+        found.unwrap_or_else(|| panic!("{line:?} is not in {text}")).to_owned()
+    }
+
+    /// A text that is wrong for a kind, if there is one.
+    fn wrong(kind: Kind) -> Option<&'static str> {
+        match kind {
+            Kind::Text | Kind::Lines | Kind::Secret | Kind::Flags | Kind::ExactlyTrue => None,
+            Kind::Command => Some("'open"),
+            Kind::HostPath | Kind::NodePath => Some("not/from/the/root"),
+            _ => Some("what?"),
+        }
+    }
+
+    #[test]
+    fn every_key_is_read_shown_with_its_line_and_refused_if_it_is_wrong() {
+        let directory = secret_directory();
+        for key in MEDUSA_KEYS {
+            let (text, shown) = match key.role {
+                Role::Only("False", _) => ("False".to_owned(), "false".to_owned()),
+                Role::Only(only, _) => (only.to_owned(), only.to_owned()),
+                _ => right(key.kind, directory.path()),
+            };
+            let config = load(&file_with(key, Some(&text)), &[]);
+            let config = config.unwrap_or_else(|error| panic!("{key:?}: {error}"));
+            assert!(line_of(&config, key, &shown).contains("# /m.ini:2"), "{key:?}");
+            let ignored = config.ignored().iter().any(|warning| warning.what.contains(key.name));
+            assert_eq!(ignored, matches!(key.role, Role::Ignored(_)), "{key:?}");
+
+            let Some(text) = wrong(key.kind) else { continue };
+            match (key.role, load(&file_with(key, Some(text)), &[])) {
+                (Role::Ignored(reason), Ok(config)) => {
+                    let said = config.warnings.iter().map(ToString::to_string).collect::<String>();
+                    assert!(said.starts_with("/m.ini:2: ") && said.contains(reason), "{said}");
+                }
+                (Role::Used | Role::Only(..), Err(ConfigError::Wrong(problems))) => {
+                    let said = problems[0].to_string();
+                    let head = format!("/m.ini:2: [{}] {}: ", key.section, key.name);
+                    assert!(said.starts_with(&head) && problems.len() == 1, "{problems:?}");
+                }
+                (_, other) => panic!("{key:?}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn every_key_is_known_that_medusa_has_with_medusas_default() {
+        let medusa = include_str!("../../tests/fixtures/config/medusa-0.31.0-defaults.json");
+        let medusa: BTreeMap<String, BTreeMap<String, Value>> =
+            serde_json::from_str(medusa).unwrap();
+        let named = |pairs: &mut dyn Iterator<Item = (String, String)>| {
+            pairs.collect::<BTreeSet<(String, String)>>()
+        };
+        let theirs = named(&mut medusa.iter().flat_map(|(section, keys)| {
+            keys.keys().map(move |name| (section.clone(), name.clone()))
+        }));
+        let ours =
+            named(&mut MEDUSA_KEYS.iter().map(|key| (key.section.to_owned(), key.name.to_owned())));
+        assert_eq!(ours, theirs);
+        assert_eq!(ours.len(), MEDUSA_KEYS.len(), "a key stands twice");
+        for key in MEDUSA_KEYS {
+            let theirs = medusa[key.section][key.name].as_str();
+            assert_eq!(key.default, theirs, "{}.{}", key.section, key.name);
+        }
+    }
+
+    #[test]
+    fn medusas_own_example_has_no_key_that_is_unknown() {
+        let example = include_str!("../../tests/fixtures/config/medusa-0.31.0-example.ini");
+        // Its keys in comments too: `;key = …`, `; key = …`.
+        let setting = |line: &str| {
+            let name = line.split('=').next().unwrap_or_default().trim().to_owned();
+            let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+            let key = !name.is_empty() && name.bytes().all(plain) && line.contains('=');
+            key.then(|| name.to_lowercase())
+        };
+        let (mut section, mut count) = ("", 0);
+        for line in example.lines() {
+            let bare = line.trim_start_matches([';', ' ']);
+            if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+                section = MEDUSA_SECTIONS.into_iter().find(|known| *known == name).unwrap();
+            } else if let Some(name) = setting(bare) {
+                let known = MEDUSA_KEYS.iter().any(|k| k.section == section && k.name == name);
+                assert!(known, "[{section}] {name}");
+                count += 1;
+            }
+        }
+        assert!(count > 60, "only {count} keys were found in the example");
+        let file = example.replace("<Storage system used for backups>", "local");
+        let file = file.replace(";base_path =", "base_path =");
+        let config = load(&file, &[]).unwrap();
+        assert_eq!(config.warnings, []);
+        assert_eq!(config.store_root(), Path::new("/path/to/backups/cassandra_backups"));
+    }
+
+    #[test]
+    fn a_variable_of_the_environment_is_stronger_than_the_file() {
+        let directory = secret_directory();
+        let mut variables = 0;
+        for key in MEDUSA_KEYS {
+            let (text, shown) = right(key.kind, directory.path());
+            let file = file_with(key, Some(if key.kind == Kind::Flag { "True" } else { "/x" }));
+            let mut set: Vec<(&str, &str)> = Vec::new();
+            for variable in key.variables {
+                set.push((*variable, &text));
+                let config = load(&file, &set).unwrap();
+                let origin = format!("# variable {variable}");
+                assert!(line_of(&config, key, &shown).contains(&origin), "{key:?}");
+                variables += 1;
+            }
+        }
+        assert_eq!(variables, 11);
+    }
+}

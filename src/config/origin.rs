@@ -4,8 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Where a value stands, as a message says it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Where a value stands, as a message says it. Places of one file sort by line.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
     /// Nowhere: Medusa's or medusafs's default.
     Default,

@@ -17,7 +17,7 @@ use super::{Problem, Secret, Warning};
 /// A setting that has been settled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Setting {
-    /// The text that counts; none if nobody says and there is no default.
+    /// The text that counts, empty for a secret; none if nobody says and there is no default.
     pub(super) text: Option<String>,
     /// What it became; none if there is no text, an empty one that means unset, or a wrong one.
     pub(super) value: Option<Value>,
@@ -143,7 +143,9 @@ impl<'a> Resolver<'a> {
                 Err(what) => self.refuse(key, section, &text, &what, &place),
             }
         }
-        self.settled.insert(at, Setting { text: Some(text), value, place });
+        // A secret is kept in its value alone, where `Debug` hides it.
+        let shown = if key.kind == Kind::Secret { String::new() } else { text };
+        self.settled.insert(at, Setting { text: Some(shown), value, place });
     }
 
     /// Looks at a text that can be read.
@@ -256,7 +258,10 @@ impl<'a> Resolver<'a> {
     }
 
     pub(super) fn secret(&mut self, section: &str, name: &str) -> Option<Secret> {
-        self.text(section, name).map(Secret::new)
+        self.take(section, name, |value| match value {
+            Value::Secret(secret) => Some(secret.clone()),
+            _ => None,
+        })
     }
 
     pub(super) fn path(&mut self, section: &str, name: &str) -> Option<PathBuf> {

@@ -1,12 +1,13 @@
 //! The settings as a person reads them: `/.medusa/config`, and what `check` says.
 
 use super::key::{Key, Role};
-use super::kind::{Kind, Value};
+use super::kind::Value;
 use super::medusa_keys::MEDUSA_KEYS;
 use super::origin::Place;
 use super::own_keys::{NODE_KEYS, OWN_KEYS, OWN_SECTION};
 use super::resolver::Setting;
 use super::unknown::node_of;
+use super::words::join_words;
 use super::{Config, Warning};
 
 impl Config {
@@ -54,9 +55,8 @@ impl Config {
     fn line(&self, key: &Key, section: &str) -> Option<String> {
         let setting = self.setting(key, section)?;
         let value = match (&setting.value, &setting.text) {
-            (Some(_), _) if key.kind == Kind::Secret => "***".to_owned(),
             (Some(value), _) => without_passwords(value),
-            (None, Some(text)) if !text.is_empty() && key.kind != Kind::Secret => text.clone(),
+            (None, Some(text)) if !text.is_empty() => text.clone(),
             (None, _) => "-".to_owned(),
         };
         let value = value.replace('\n', "\\n");
@@ -72,6 +72,7 @@ impl Config {
 /// A value with what follows `-pw`, or stands behind `…password=`, made `***`.
 fn without_passwords(value: &Value) -> String {
     let Value::Words(words) = value else { return value.show() };
+    let quoted = |word: &str| join_words(&[word.to_owned()]);
     let mut hidden = Vec::with_capacity(words.len());
     let mut after_option = false;
     for word in words {
@@ -79,11 +80,11 @@ fn without_passwords(value: &Value) -> String {
         hidden.push(match word.split_once('=') {
             _ if after_option => "***".to_owned(),
             Some((name, _)) if lower.contains("pass") || lower.contains("secret") => {
-                format!("{name}=***")
+                format!("{}=***", quoted(name))
             }
-            _ => word.clone(),
+            _ => quoted(word),
         });
         after_option = lower == "-pw" || lower == "--password";
     }
-    Value::Words(hidden).show()
+    hidden.join(" ")
 }

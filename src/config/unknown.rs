@@ -49,7 +49,7 @@ pub(super) fn look_through_medusa(resolver: &mut Resolver<'_>, file: &IniFile) {
                 let elsewhere = MEDUSA_KEYS.iter().find(|key| key.name == name);
                 let meant = elsewhere.map_or_else(
                     || meant(name, of_section()),
-                    |key| format!("; it belongs into [{}]", key.section),
+                    |key| format!(" (it belongs into [{}])", key.section),
                 );
                 let what = format!("{name} is no key of [{section}]{meant}; it is passed over");
                 resolver.warn(file.line(entry.line), what);
@@ -100,12 +100,12 @@ fn look_at_swallowed(resolver: &mut Resolver<'_>, file: &IniFile, known: impl Fn
     }
 }
 
-/// `; is X meant?`, if one of the names is near.
+/// ` (is X meant?)`, if one of the names is near.
 pub(super) fn meant<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> String {
     let name = name.trim().to_lowercase();
     let near = names.map(|known| (distance(&name, known), known)).min();
     match near {
-        Some((far, known)) if far <= 2 && far < known.len() => format!("; is {known} meant?"),
+        Some((far, known)) if far <= 2 && far < known.len() => format!(" (is {known} meant?)"),
         _ => String::new(),
     }
 }
@@ -135,8 +135,8 @@ mod tests {
     use super::*;
     use test_case::test_case;
 
-    #[test_case("base_pth", "; is base_path meant?"; "a letter lacks")]
-    #[test_case("Base_Path", "; is base_path meant?"; "case")]
+    #[test_case("base_pth", " (is base_path meant?)"; "a letter lacks")]
+    #[test_case("Base_Path", " (is base_path meant?)"; "case")]
     #[test_case("colour", ""; "nothing near")]
     fn what_was_probably_meant_is_said(name: &str, said: &str) {
         assert_eq!(meant(name, ["base_path", "bucket_name", "ssh"].into_iter()), said);
