@@ -6,6 +6,8 @@ use std::io;
 use rustix::io::Errno;
 use thiserror::Error;
 
+use crate::model::ObjectKey;
+
 use super::PoolError;
 
 /// A store's refusal or silence, with what it was about.
@@ -104,6 +106,11 @@ impl StoreError {
         what: impl fmt::Display,
     ) -> impl FnOnce(E) -> Self {
         move |source| Self::of_io(doing, what, source.into())
+    }
+
+    /// Of what went wrong with an object that was opened, while it was read or written.
+    pub fn while_using(doing: &'static str, key: &ObjectKey, source: io::Error) -> Self {
+        Self::of_io(doing, key, source)
     }
 
     /// True if the same call may succeed in a while without anybody doing anything.

@@ -1,0 +1,437 @@
+//! The questions one can ask.
+
+use std::fmt;
+use std::fs::File;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+
+use crate::medusa::{Layout, MetaFile, ServerVersion, Tokenmap, read_manifest};
+use crate::model::{BackupName, ByteSize, Fqdn, ObjectKey};
+use crate::observe::ErrorChain;
+use crate::store::{EntryKind, Stat, Store, StoreError};
+
+use super::damage::is_rewritten;
+use super::examine::{Examiner, FactsCache};
+use super::files_cache::{FilesCache, Version};
+use super::index_scan::{IndexScan, is_its_own};
+use super::node_files_builder::NodeFilesBuilder;
+use super::state::State;
+use super::unindexed::UnindexedScan;
+use super::{Backup, Backups, CatalogError, Damage, DamageKind, FileRef, MetaObject, NodeFiles};
+
+/// How much a [`Catalog`] may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CatalogSettings {
+    /// For files of node backups, those that were not asked for lately being forgotten first.
+    pub memory: ByteSize,
+    /// How many directories one [`Catalog::find_unindexed`] looks into.
+    pub scan_limit: usize,
+}
+
+impl Default for CatalogSettings {
+    fn default() -> Self {
+        Self { memory: ByteSize(256 << 20), scan_limit: 20_000 }
+    }
+}
+
+/// How far [`Catalog::deepen`] goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// Until the newest complete backup is known.
+    Latest,
+    /// Until every backup is known.
+    All,
+}
+
+/// What a [`Catalog::deepen`] did.
+#[derive(Debug)]
+pub struct Deepened {
+    /// Something is shown differently now.
+    pub is_changed: bool,
+    /// So many are left to look into, for the depth that was asked for.
+    pub left: usize,
+    /// What kept it from looking into one of them; it will be tried again.
+    pub error: Option<CatalogError>,
+}
+
+/// The backups of a store. Cheap to clone; all clones are the same.
+///
+/// Whoever keeps one up to date calls, again and again: [`refresh`](Self::refresh),
+/// [`deepen`](Self::deepen) to [`Depth::Latest`], [`find_unindexed`](Self::find_unindexed), and
+/// `deepen` to [`Depth::All`] a few at a time.
+#[derive(Clone)]
+pub struct Catalog {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Store,
+    layout: Layout,
+    settings: CatalogSettings,
+    /// Held while the index is read.
+    index: Mutex<IndexScan>,
+    /// Held while nodes' directories are read.
+    unindexed: Mutex<UnindexedScan>,
+    /// Never held while the share is asked.
+    state: Mutex<State>,
+    shown: RwLock<Arc<Backups>>,
+    facts: FactsCache,
+    files: FilesCache,
+}
+
+impl fmt::Debug for Catalog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Catalog").field("store", &self.inner.store).finish_non_exhaustive()
+    }
+}
+
+/// How long one reader of the index waits for another before it gives up.
+const TURN: Duration = Duration::from_secs(20);
+
+impl Catalog {
+    /// A catalog that knows nothing yet. Asks the share nothing.
+    pub fn new(store: Store, layout: Layout, settings: CatalogSettings) -> Self {
+        let inner = Inner {
+            store,
+            layout,
+            settings,
+            index: Mutex::default(),
+            unindexed: Mutex::default(),
+            state: Mutex::default(),
+            shown: RwLock::default(),
+            facts: Mutex::default(),
+            files: FilesCache::new(settings.memory),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    /// The store's layout.
+    pub fn layout(&self) -> &Layout {
+        &self.inner.layout
+    }
+
+    /// The backups, from memory. What is held of it never changes.
+    pub fn backups(&self) -> Arc<Backups> {
+        Arc::clone(&self.inner.shown.read())
+    }
+
+    /// Reads the index: one listing, and one more for each backup whose directory changed. True if
+    /// something is shown differently now. On an error all stays as it was.
+    pub fn refresh(&self) -> Result<bool, CatalogError> {
+        let inner = &*self.inner;
+        let mut scan = inner.index.try_lock_for(TURN).ok_or(CatalogError::Busy)?;
+        let indexed = scan.scan(&inner.store, &inner.layout)?;
+        Ok(self.change(|state| state.set_indexed(indexed)))
+    }
+
+    /// Looks for backups that the index has lost: one listing for each node whose directory
+    /// changed, and one for each name in it that the index does not have. True if something is
+    /// shown differently now.
+    pub fn find_unindexed(&self) -> Result<bool, CatalogError> {
+        let inner = &*self.inner;
+        let mut scan = inner.unindexed.try_lock_for(TURN).ok_or(CatalogError::Busy)?;
+        let indexed = inner.state.lock().indexed();
+        let limit = inner.settings.scan_limit;
+        let (found, is_cut) = scan.scan(&inner.store, &inner.layout, &indexed, limit)?;
+        Ok(self.change(|state| state.set_unindexed(found, is_cut)))
+    }
+
+    /// Looks into the newest backups that were not looked into, `most` of them at most, as far as
+    /// `depth` wants. Each costs some reads for each of its nodes, among them its manifests.
+    pub fn deepen(&self, depth: Depth, most: usize) -> Deepened {
+        let shown = self.backups();
+        let mut done = Deepened { is_changed: false, left: 0, error: None };
+        let mut looked = 0;
+        for backup in shown.newest_first() {
+            let is_known = self.inner.state.lock().has_verdict(&backup.name);
+            if !is_known {
+                if looked == most {
+                    done.left += 1;
+                    continue;
+                }
+                looked += 1;
+                match self.examine(&backup.name) {
+                    Ok(is_changed) => done.is_changed |= is_changed,
+                    // It was removed meanwhile.
+                    Err(CatalogError::NoBackup(_)) => {}
+                    Err(error) => {
+                        done.left += 1;
+                        done.error = Some(error);
+                    }
+                }
+            }
+            let is_good = || self.backups().get(&backup.name).is_some_and(|now| now.is_good());
+            if depth == Depth::Latest && is_good() {
+                break;
+            }
+        }
+        done
+    }
+
+    /// Looks into one backup now, also if it was looked into before. True if it is shown
+    /// differently now.
+    pub fn examine(&self, name: &BackupName) -> Result<bool, CatalogError> {
+        let inner = &*self.inner;
+        let found = inner.state.lock().found(name);
+        let found = found.ok_or_else(|| CatalogError::NoBackup(name.clone()))?;
+        let verdict = self.examiner(name).verdict(found)?;
+        Ok(self.change(|state| state.set_verdict(name, verdict)))
+    }
+
+    /// The files of a node backup, from its manifest or, where that is gone or garbled, from the
+    /// index's copy of it. From memory if the stored manifest is the one that is known.
+    pub fn node_files(
+        &self,
+        name: &BackupName,
+        fqdn: &Fqdn,
+    ) -> Result<Arc<NodeFiles>, CatalogError> {
+        let inner = &*self.inner;
+        let is_indexed = self.node(name, fqdn)?;
+        let keys = self.examiner(name).copies(fqdn, MetaFile::Manifest, is_indexed)?;
+        let place = (name.clone(), fqdn.clone());
+        let mut wrong = None;
+        for key in keys {
+            let (file, stat) = match inner.store.open_with_stat(&key) {
+                Err(error) if is_its_own(&error) => continue,
+                other => other?,
+            };
+            let version = Version::from(&stat);
+            if let Some(files) = inner.files.get(&place, Some(version)) {
+                return Ok(files);
+            }
+            match self.load(name, fqdn, is_indexed, (key, file, &stat)) {
+                Ok(files) => {
+                    let files = Arc::new(files);
+                    inner.files.put(place, version, Arc::clone(&files));
+                    return Ok(files);
+                }
+                Err(CatalogError::Damaged(_, _, error)) if error.is_final() => {
+                    tracing::warn!(backup = %name, node = %fqdn, error = %ErrorChain(&error), "bad manifest");
+                    wrong = Some(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(match wrong {
+            Some(error) => CatalogError::Damaged(name.clone(), fqdn.clone(), error),
+            None => CatalogError::NoManifest(name.clone(), fqdn.clone()),
+        })
+    }
+
+    /// The files of a node backup, if they are in memory.
+    pub fn node_files_cached(&self, name: &BackupName, fqdn: &Fqdn) -> Option<Arc<NodeFiles>> {
+        self.inner.files.get(&(name.clone(), fqdn.clone()), None)
+    }
+
+    /// What the files of node backups take in memory now.
+    pub fn memory(&self) -> ByteSize {
+        self.inner.files.bytes()
+    }
+
+    /// The stored files of a node backup's `meta`, or the index's copies where they are gone; also
+    /// of one that has not finished.
+    pub fn meta(&self, name: &BackupName, fqdn: &Fqdn) -> Result<Vec<MetaObject>, CatalogError> {
+        let is_indexed = self.node(name, fqdn)?;
+        self.meta_objects(name, fqdn, is_indexed)
+    }
+
+    /// The token map that a node stored: its own data centre.
+    pub fn tokenmap(&self, name: &BackupName, fqdn: &Fqdn) -> Result<Tokenmap, CatalogError> {
+        let is_indexed = self.node(name, fqdn)?;
+        self.examiner(name).tokenmap(fqdn, is_indexed)?.map_err(unreadable("tokenmap", name, fqdn))
+    }
+
+    /// The schema that a node stored.
+    pub fn schema(&self, name: &BackupName, fqdn: &Fqdn) -> Result<String, CatalogError> {
+        let is_indexed = self.node(name, fqdn)?;
+        self.examiner(name).schema(fqdn, is_indexed)?.map_err(unreadable("schema", name, fqdn))
+    }
+
+    /// The server that was backed up; none before Medusa 0.17.
+    pub fn server_version(
+        &self,
+        name: &BackupName,
+        fqdn: &Fqdn,
+    ) -> Result<Option<ServerVersion>, CatalogError> {
+        self.node(name, fqdn)?;
+        let key = self.layout().meta_file(fqdn, name, MetaFile::ServerVersion)?;
+        let bytes = match self.store().read(&key, ServerVersion::LIMIT.0) {
+            Err(error) if error.is_not_found() => return Ok(None),
+            other => other?,
+        };
+        let wrong = |error| CatalogError::Damaged(name.clone(), fqdn.clone(), error);
+        ServerVersion::parse(&bytes).map(Some).map_err(wrong)
+    }
+
+    /// Opens a stored object for reading.
+    pub fn open(&self, key: &ObjectKey) -> Result<File, StoreError> {
+        self.store().open_file(key)
+    }
+
+    /// What the share says of a stored object.
+    pub fn stat(&self, key: &ObjectKey) -> Result<Stat, StoreError> {
+        self.store().stat(key)
+    }
+
+    /// What the share says of a file of a backup. If it is missing, or another than the manifest
+    /// says, the backup is damaged from now on.
+    pub fn stat_file(
+        &self,
+        name: &BackupName,
+        fqdn: &Fqdn,
+        file: FileRef<'_>,
+    ) -> Result<Stat, StoreError> {
+        let key = file.key();
+        let stat = self.store().stat(&key);
+        self.compare(name, fqdn, file, key, stat.as_ref());
+        stat
+    }
+
+    /// Opens a file of a backup for reading. If it is missing, or another than the manifest says,
+    /// the backup is damaged from now on; what is there is opened nevertheless.
+    pub fn open_file(
+        &self,
+        name: &BackupName,
+        fqdn: &Fqdn,
+        file: FileRef<'_>,
+    ) -> Result<(File, Stat), StoreError> {
+        let key = file.key();
+        let opened = self.store().open_with_stat(&key);
+        self.compare(name, fqdn, file, key, opened.as_ref().map(|(_, stat)| stat));
+        opened
+    }
+
+    /// Remembers that a file was found wrong: the backup is damaged until
+    /// [`Catalog::forget_damage`]. True if it is shown differently now.
+    pub fn note_damage(&self, name: &BackupName, damage: Damage) -> bool {
+        self.change(|state| state.note(name, damage))
+    }
+
+    /// Forgets what was found wrong with a backup's files: after each was found right. True if it
+    /// is shown differently now.
+    pub fn forget_damage(&self, name: &BackupName) -> bool {
+        self.change(|state| state.forget_damage(name))
+    }
+
+    fn compare(
+        &self,
+        name: &BackupName,
+        fqdn: &Fqdn,
+        file: FileRef<'_>,
+        key: ObjectKey,
+        found: Result<&Stat, &StoreError>,
+    ) {
+        let kind = match found {
+            Err(error) if error.is_not_found() => DamageKind::Missing,
+            Err(error) if is_its_own(error) => DamageKind::Unreadable,
+            Err(_) => return,
+            Ok(stat) if stat.kind != EntryKind::File => DamageKind::Unreadable,
+            Ok(stat) if stat.size == file.size() || is_rewritten(file.name()) => return,
+            Ok(stat) => {
+                DamageKind::Size { recorded: ByteSize(file.size()), stored: ByteSize(stat.size) }
+            }
+        };
+        let damage = Damage { node: fqdn.clone(), key, kind };
+        tracing::warn!(backup = %name, node = %fqdn, "{damage}");
+        self.note_damage(name, damage);
+    }
+
+    /// Whether the index has it.
+    fn node(&self, name: &BackupName, fqdn: &Fqdn) -> Result<bool, CatalogError> {
+        let backups = self.backups();
+        let backup: &Backup =
+            backups.get(name).ok_or_else(|| CatalogError::NoBackup(name.clone()))?;
+        let node = backup.nodes.get(fqdn);
+        let node = node.ok_or_else(|| CatalogError::NoNode(name.clone(), fqdn.clone()))?;
+        Ok(node.is_indexed)
+    }
+
+    fn examiner<'a>(&'a self, name: &'a BackupName) -> Examiner<'a> {
+        let inner = &*self.inner;
+        Examiner { store: &inner.store, layout: &inner.layout, facts: &inner.facts, name }
+    }
+
+    fn load(
+        &self,
+        name: &BackupName,
+        fqdn: &Fqdn,
+        is_indexed: bool,
+        (key, file, stat): (ObjectKey, File, &Stat),
+    ) -> Result<NodeFiles, CatalogError> {
+        let inner = &*self.inner;
+        let mut meta = self.meta_objects(name, fqdn, is_indexed)?;
+        if let Some(manifest) = meta.iter_mut().find(|object| object.file == MetaFile::Manifest) {
+            // What is shown is what is followed, also if that is the copy.
+            (manifest.key, manifest.size, manifest.modified) = (key, stat.size, stat.modified);
+        }
+        // Releases that wrote other things than MD5s wrote no server version either.
+        let has_hashes = meta.iter().any(|object| object.file == MetaFile::ServerVersion);
+        let node = inner.layout.node(fqdn)?;
+        let limit = inner.files.limit();
+        let mut builder = NodeFilesBuilder::new(&inner.layout, fqdn, name, node, has_hashes, limit);
+        read_manifest(file, &mut builder)
+            .map_err(|error| CatalogError::Damaged(name.clone(), fqdn.clone(), error))?;
+        builder
+            .finish(meta)
+            .ok_or_else(|| CatalogError::TooManyFiles(name.clone(), fqdn.clone(), limit))
+    }
+
+    fn meta_objects(
+        &self,
+        name: &BackupName,
+        fqdn: &Fqdn,
+        is_indexed: bool,
+    ) -> Result<Vec<MetaObject>, CatalogError> {
+        let examiner = self.examiner(name);
+        let mut objects = Vec::new();
+        for file in MetaFile::ALL {
+            for key in examiner.copies(fqdn, file, is_indexed)? {
+                match self.store().stat(&key) {
+                    Ok(stat) if stat.kind == EntryKind::File => {
+                        let (size, modified) = (stat.size, stat.modified);
+                        objects.push(MetaObject { file, key, size, modified });
+                        break;
+                    }
+                    Ok(_) => {}
+                    Err(error) if is_its_own(&error) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        Ok(objects)
+    }
+
+    /// Changes what is known, and shows it. True if that makes a difference.
+    fn change(&self, change: impl FnOnce(&mut State)) -> bool {
+        let inner = &*self.inner;
+        let mut state = inner.state.lock();
+        change(&mut state);
+        let old = self.backups();
+        let (now, is_changed) = state.picture(&old);
+        if is_changed {
+            let is_there = |name: &BackupName, fqdn: &Fqdn| {
+                now.get(name).is_some_and(|backup| backup.nodes.contains_key(fqdn))
+            };
+            inner.files.keep_only(is_there);
+            inner.facts.lock().retain(|(name, fqdn), _| is_there(name, fqdn));
+            *inner.shown.write() = Arc::new(now);
+        }
+        is_changed
+    }
+}
+
+fn unreadable(
+    what: &'static str,
+    name: &BackupName,
+    fqdn: &Fqdn,
+) -> impl FnOnce(String) -> CatalogError {
+    let (node, backup) = (fqdn.clone(), name.clone());
+    move |why| CatalogError::Unreadable { what, node, backup, why }
+}

@@ -1,0 +1,265 @@
+//! Is a backup whole? What its token maps, manifests and schemas say.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::medusa::{
+    FormatError, IndexFile, Layout, MANIFEST_LIMIT, MetaFile, TOKENMAP_LIMIT, Tokenmap,
+    keyspaces_with_tables,
+};
+use crate::model::{BackupName, Fqdn, ObjectKey};
+use crate::observe::ErrorChain;
+use crate::store::{Stat, Store, StoreError};
+
+use super::files_cache::Version;
+use super::index_scan::is_its_own;
+use super::manifest_facts::ManifestFacts;
+use super::state::{Found, FoundNode, Verdict};
+use super::{CatalogError, Completeness, Reason};
+
+/// The largest `schema.cql` that is read.
+pub(super) const SCHEMA_LIMIT: u64 = 64 << 20;
+
+/// What manifests were found to say, by the version of the file that said it.
+pub(super) type FactsCache = Mutex<BTreeMap<(BackupName, Fqdn), (Version, Arc<ManifestFacts>)>>;
+
+/// Looks into one backup.
+pub(super) struct Examiner<'a> {
+    pub(super) store: &'a Store,
+    pub(super) layout: &'a Layout,
+    pub(super) facts: &'a FactsCache,
+    pub(super) name: &'a BackupName,
+}
+
+/// What a stored file says, or why it says nothing: in words that follow "the manifest of n1".
+type Said<T> = Result<Result<T, String>, CatalogError>;
+
+impl Examiner<'_> {
+    /// Complete or not, and why not. An error only if the share does not answer.
+    pub(super) fn verdict(&self, found: Arc<Found>) -> Result<Verdict, CatalogError> {
+        let mut reasons = Vec::new();
+        let mut facts = BTreeMap::new();
+        let ring = match self.ring(&found)? {
+            Ok(ring) => Some(Arc::new(ring)),
+            Err(reason) => {
+                reasons.push(reason);
+                None
+            }
+        };
+        let wanted: Vec<&Fqdn> = match &ring {
+            Some(ring) => ring.nodes().map(|(fqdn, _)| fqdn).collect(),
+            None => found.keys().collect(),
+        };
+        let missing: Vec<Fqdn> =
+            wanted.iter().filter(|fqdn| !found.contains_key(**fqdn)).copied().cloned().collect();
+        let is_open = |fqdn: &Fqdn| found.get(fqdn).is_some_and(|node| node.finished.is_none());
+        let unfinished: Vec<Fqdn> =
+            wanted.iter().filter(|fqdn| is_open(fqdn)).copied().cloned().collect();
+        if !missing.is_empty() {
+            reasons.push(Reason::Missing(missing));
+        }
+        if !unfinished.is_empty() {
+            reasons.push(Reason::Unfinished(unfinished));
+        }
+        for (fqdn, node) in found.iter().filter(|(_, node)| node.finished.is_some()) {
+            let is_wanted = wanted.contains(&fqdn);
+            match self.facts(fqdn, node)? {
+                Ok(said) => {
+                    if is_wanted {
+                        self.judge(fqdn, node, &said, &mut reasons)?;
+                    }
+                    facts.insert(fqdn.clone(), said);
+                }
+                Err(reason) if is_wanted => reasons.push(reason),
+                Err(_) => {}
+            }
+        }
+        let state = if reasons.is_empty() {
+            Completeness::Complete
+        } else {
+            Completeness::Incomplete(reasons)
+        };
+        Ok(Verdict { basis: found, state, ring, facts })
+    }
+
+    /// Is there something of every keyspace that the schema has?
+    fn judge(
+        &self,
+        fqdn: &Fqdn,
+        node: &FoundNode,
+        facts: &ManifestFacts,
+        reasons: &mut Vec<Reason>,
+    ) -> Result<(), CatalogError> {
+        if facts.is_empty() {
+            reasons.push(Reason::Empty(fqdn.clone()));
+            return Ok(());
+        }
+        if facts.refused > 0 {
+            reasons.push(Reason::Refused { node: fqdn.clone(), count: facts.refused });
+        }
+        match self.schema(fqdn, node.is_indexed)? {
+            Ok(schema) => {
+                let mut keyspaces = keyspaces_with_tables(&schema);
+                keyspaces.retain(|keyspace| !facts.keyspaces.contains(keyspace));
+                if !keyspaces.is_empty() {
+                    let keyspaces = keyspaces.into_iter().collect();
+                    reasons.push(Reason::LacksKeyspaces { node: fqdn.clone(), keyspaces });
+                }
+            }
+            Err(why) => reasons.push(Reason::NoSchema { node: fqdn.clone(), why }),
+        }
+        Ok(())
+    }
+
+    /// The ring, by the token map of the node that began first, and by those of the nodes that it
+    /// lacks: each names its own data centre only.
+    fn ring(&self, found: &Found) -> Result<Result<Tokenmap, Reason>, CatalogError> {
+        let mut order: Vec<(&Fqdn, &FoundNode)> = found.iter().collect();
+        order.sort_by_key(|(fqdn, node)| (node.started, *fqdn));
+        let mut ring = Tokenmap::default();
+        for (fqdn, node) in order {
+            if ring.get(fqdn).is_some() {
+                continue;
+            }
+            match self.tokenmap(fqdn, node.is_indexed)? {
+                Ok(map) => {
+                    let nodes = ring.nodes().chain(map.nodes());
+                    ring = Tokenmap::new(nodes.map(|(fqdn, node)| (fqdn.clone(), node.clone())));
+                }
+                Err(why) => return Ok(Err(Reason::NoRing { node: fqdn.clone(), why })),
+            }
+        }
+        if ring.is_empty() {
+            let node = found.keys().next().cloned();
+            let why = "names no node".to_owned();
+            return Ok(match node {
+                Some(node) => Err(Reason::NoRing { node, why }),
+                None => Ok(ring),
+            });
+        }
+        Ok(Ok(ring))
+    }
+
+    /// A node's token map.
+    pub(super) fn tokenmap(&self, fqdn: &Fqdn, is_indexed: bool) -> Said<Tokenmap> {
+        let keys = self.copies(fqdn, MetaFile::Tokenmap, is_indexed)?;
+        self.first_good(&keys, |file, _| {
+            let what = "tokenmap";
+            let bytes = read_up_to(file, TOKENMAP_LIMIT.0, what)?;
+            Tokenmap::parse(&bytes)
+        })
+    }
+
+    /// A node's schema.
+    pub(super) fn schema(&self, fqdn: &Fqdn, is_indexed: bool) -> Said<String> {
+        let keys = self.copies(fqdn, MetaFile::Schema, is_indexed)?;
+        self.first_good(&keys, |file, _| {
+            let bytes = read_up_to(file, SCHEMA_LIMIT, "schema")?;
+            // Comments may be in any encoding; names that are not UTF-8 no table has.
+            Ok(String::from_utf8_lossy(&bytes).into_owned())
+        })
+    }
+
+    /// What a node's manifest says in sum.
+    fn facts(
+        &self,
+        fqdn: &Fqdn,
+        node: &FoundNode,
+    ) -> Result<Result<Arc<ManifestFacts>, Reason>, CatalogError> {
+        let keys = self.copies(fqdn, MetaFile::Manifest, node.is_indexed)?;
+        if keys.len() > 1 {
+            // The index outlives what it tells of; its copy of a manifest proves nothing alone.
+            match self.store.stat_directory(Some(&self.layout.meta(fqdn, self.name)?)) {
+                Ok(_) => {}
+                Err(error) if is_its_own(&error) => {
+                    return Ok(Err(Reason::DirectoryGone(fqdn.clone())));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let place = (self.name.clone(), fqdn.clone());
+        let said = self.first_good(&keys, |file, stat| {
+            let version = Version::from(stat);
+            if let Some((known, facts)) = self.facts.lock().get(&place)
+                && *known == version
+            {
+                return Ok(Arc::clone(facts));
+            }
+            let limit = MANIFEST_LIMIT;
+            if stat.size > limit.0 {
+                return Err(FormatError::TooLarge { what: "manifest", limit });
+            }
+            let facts = Arc::new(ManifestFacts::read(file, self.layout, fqdn)?);
+            self.facts.lock().insert(place.clone(), (version, Arc::clone(&facts)));
+            Ok(facts)
+        })?;
+        Ok(said.map_err(|why| Reason::NoManifest { node: fqdn.clone(), why }))
+    }
+
+    /// Where a file of `meta` lies, and its copy in the index.
+    pub(super) fn copies(
+        &self,
+        fqdn: &Fqdn,
+        file: MetaFile,
+        is_indexed: bool,
+    ) -> Result<Vec<ObjectKey>, CatalogError> {
+        let mut keys = vec![self.layout.meta_file(fqdn, self.name, file)?];
+        let copy = match file {
+            MetaFile::Manifest => Some(IndexFile::Manifest),
+            MetaFile::Schema => Some(IndexFile::Schema),
+            MetaFile::Tokenmap => Some(IndexFile::Tokenmap),
+            MetaFile::ServerVersion => None,
+        };
+        if let Some(copy) = copy.filter(|_| is_indexed) {
+            keys.push(self.layout.index_file(self.name, fqdn, copy)?);
+        }
+        Ok(keys)
+    }
+
+    /// What the first of several copies says that can be read.
+    fn first_good<T>(
+        &self,
+        keys: &[ObjectKey],
+        read: impl Fn(File, &Stat) -> Result<T, FormatError>,
+    ) -> Said<T> {
+        let mut why = "is gone".to_owned();
+        for key in keys {
+            match self.store.open_with_stat(key) {
+                Ok((file, stat)) => match read(file, &stat) {
+                    Ok(said) => return Ok(Ok(said)),
+                    Err(FormatError::Read { source, .. }) if is_of_the_share(&source) => {
+                        return Err(StoreError::while_using("read", key, source).into());
+                    }
+                    Err(error) => why = format!("cannot be read: {}", ErrorChain(&error)),
+                },
+                Err(error) if error.is_not_found() => {}
+                Err(error) if is_its_own(&error) => {
+                    why = format!("cannot be read: {}", ErrorChain(&error));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(Err(why))
+    }
+}
+
+/// True unless it is one bad spot: a file that a disk cannot give is damaged, not unavailable.
+fn is_of_the_share(error: &std::io::Error) -> bool {
+    error.raw_os_error() != Some(libc::EIO)
+}
+
+fn read_up_to(file: File, limit: u64, what: &'static str) -> Result<Vec<u8>, FormatError> {
+    let mut bytes = Vec::new();
+    file.take(limit.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(|source| FormatError::Read { what, source })?;
+    if u64::try_from(bytes.len()).map_or(true, |len| len > limit) {
+        let limit = crate::model::ByteSize(limit);
+        return Err(FormatError::TooLarge { what, limit });
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,295 @@
+//! The files of one node backup, held tightly: some 70 bytes each.
+
+use std::cmp::Ordering;
+use std::ops::Range;
+use std::time::SystemTime;
+
+use crate::medusa::{MetaFile, Mode};
+use crate::model::{ByteSize, Keyspace, Md5, ObjectKey, TableDirectory};
+
+use super::Refusal;
+
+/// The files of one node backup, as its manifest names them, sorted by keyspace, table, secondary
+/// index and name.
+#[derive(Debug)]
+pub struct NodeFiles {
+    pub(super) meta: Vec<MetaObject>,
+    pub(super) tables: Box<[TableRow]>,
+    pub(super) files: Box<[FileRow]>,
+    /// All names one after the other.
+    pub(super) names: Box<str>,
+    /// Directories of secondary indexes, dot included.
+    pub(super) indexes: Box<[Box<str>]>,
+    /// Where files lie, below the store's root.
+    pub(super) directories: Box<[Box<str>]>,
+    /// The node's directory, below which variants lie.
+    pub(super) node: ObjectKey,
+    pub(super) mode: Mode,
+    pub(super) size: ByteSize,
+    pub(super) refused: Vec<Refusal>,
+    pub(super) refused_count: u64,
+}
+
+/// A file of a node backup's `meta`, or the index's copy of it where that is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetaObject {
+    /// Which.
+    pub file: MetaFile,
+    /// Where it lies.
+    pub key: ObjectKey,
+    /// In bytes.
+    pub size: u64,
+    /// When it was written, by the share's clock.
+    pub modified: SystemTime,
+}
+
+#[derive(Debug)]
+pub(super) struct TableRow {
+    pub(super) keyspace: Keyspace,
+    pub(super) table: TableDirectory,
+    pub(super) files: Range<u32>,
+}
+
+/// 40 bytes; the name stands in `names`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FileRow {
+    pub(super) size: u64,
+    pub(super) md5: [u8; 16],
+    pub(super) name_at: u32,
+    pub(super) directory: u32,
+    /// 0: the table's own files; else the place in `indexes`, and one.
+    pub(super) index: u16,
+    pub(super) name_len: u8,
+    pub(super) has_md5: bool,
+}
+
+/// In place of a directory: the variant of the pool, which its MD5 names.
+pub(super) const VARIANT: u32 = u32::MAX;
+
+impl NodeFiles {
+    /// The stored files of `meta`, by name; those that are gone are left out.
+    pub fn meta(&self) -> &[MetaObject] {
+        &self.meta
+    }
+
+    /// The tables, sorted by keyspace, then table; empty ones too.
+    pub fn tables(&self) -> impl DoubleEndedIterator<Item = TableRef<'_>> + ExactSizeIterator {
+        self.tables.iter().map(|row| TableRef { files: self, row })
+    }
+
+    /// The keyspaces, sorted, each once.
+    pub fn keyspaces(&self) -> impl Iterator<Item = &Keyspace> {
+        let before = std::iter::once(None).chain(self.tables.iter().map(|row| Some(&row.keyspace)));
+        let each = self.tables.iter().map(|row| &row.keyspace);
+        each.zip(before).filter(|(this, before)| Some(*this) != *before).map(|(this, _)| this)
+    }
+
+    /// The tables of a keyspace, sorted; nothing if there is no such keyspace.
+    pub fn tables_of(&self, keyspace: &str) -> impl ExactSizeIterator<Item = TableRef<'_>> {
+        let from = self.tables.partition_point(|row| row.keyspace.as_str() < keyspace);
+        let to = self.tables.partition_point(|row| row.keyspace.as_str() <= keyspace);
+        let rows = self.tables.get(from..to).unwrap_or_default();
+        rows.iter().map(|row| TableRef { files: self, row })
+    }
+
+    /// The table of that keyspace and directory name.
+    pub fn table(&self, keyspace: &str, table: &str) -> Option<TableRef<'_>> {
+        let wanted = (keyspace, table);
+        let found = self
+            .tables
+            .binary_search_by(|row| (row.keyspace.as_str(), row.table.as_str()).cmp(&wanted));
+        Some(TableRef { files: self, row: self.tables.get(found.ok()?)? })
+    }
+
+    /// Full, or differential if any file lies in the pool.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// How many files there are, those of `meta` not counted.
+    pub fn len(&self) -> usize {
+        self.files.len()
+    }
+
+    /// True if there is no file: a backup of nothing.
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
+    /// What the files have together, by the manifest.
+    pub fn size(&self) -> ByteSize {
+        self.size
+    }
+
+    /// Entries of the manifest that are not shown, up to a hundred of them.
+    pub fn refused(&self) -> &[Refusal] {
+        &self.refused
+    }
+
+    /// How many entries of the manifest are not shown.
+    pub fn refused_count(&self) -> u64 {
+        self.refused_count
+    }
+
+    /// What it takes in memory, in bytes.
+    pub fn heap_size(&self) -> usize {
+        let texts = |texts: &[Box<str>]| -> usize {
+            texts.iter().map(|text| size_of::<Box<str>>().saturating_add(heap(text.len()))).sum()
+        };
+        let names = |row: &TableRow| {
+            // Two counters stand before the text of an `Arc<str>`.
+            let shared = |len: usize| heap(len.saturating_add(16));
+            shared(row.keyspace.as_str().len()).saturating_add(shared(row.table.as_str().len()))
+        };
+        let refused: usize =
+            self.refused.iter().map(|refusal| size_of::<Refusal>() + refusal.path.len()).sum();
+        size_of::<Self>()
+            + size_of_val(&*self.files)
+            + size_of_val(&*self.tables)
+            + self.tables.iter().map(names).sum::<usize>()
+            + self.names.len()
+            + texts(&self.directories)
+            + texts(&self.indexes)
+            + refused
+    }
+
+    fn rows(&self, row: &TableRow) -> &[FileRow] {
+        let place = |at: u32| usize::try_from(at).unwrap_or(usize::MAX);
+        self.files.get(place(row.files.start)..place(row.files.end)).unwrap_or_default()
+    }
+
+    fn name_of(&self, row: &FileRow) -> &str {
+        let from = usize::try_from(row.name_at).unwrap_or(usize::MAX);
+        let to = from.saturating_add(usize::from(row.name_len));
+        self.names.get(from..to).unwrap_or_default()
+    }
+
+    fn index_of(&self, row: &FileRow) -> Option<&str> {
+        let place = usize::from(row.index).checked_sub(1)?;
+        self.indexes.get(place).map(|name| &**name)
+    }
+}
+
+/// What the allocator gives for so many bytes.
+fn heap(len: usize) -> usize {
+    len.saturating_add(8).next_multiple_of(16).max(24)
+}
+
+/// A table of a [`NodeFiles`].
+#[derive(Debug, Clone, Copy)]
+pub struct TableRef<'a> {
+    files: &'a NodeFiles,
+    row: &'a TableRow,
+}
+
+impl<'a> TableRef<'a> {
+    /// Its keyspace.
+    pub fn keyspace(self) -> &'a Keyspace {
+        &self.row.keyspace
+    }
+
+    /// Its directory's name.
+    pub fn directory(self) -> &'a TableDirectory {
+        &self.row.table
+    }
+
+    /// All its files, those of secondary indexes after its own; sorted by index, then name.
+    pub fn files(self) -> impl DoubleEndedIterator<Item = FileRef<'a>> + ExactSizeIterator {
+        let files = self.files;
+        files.rows(self.row).iter().map(move |row| FileRef { files, row })
+    }
+
+    /// The directories of its secondary indexes, sorted, each once.
+    pub fn indexes(self) -> impl Iterator<Item = &'a str> {
+        let mut last = None;
+        self.files().filter_map(FileRef::index).filter(move |index| {
+            let is_new = last != Some(*index);
+            last = Some(*index);
+            is_new
+        })
+    }
+
+    /// Its own files, or those of the secondary index whose directory is `index`; sorted by name.
+    pub fn files_in(self, index: Option<&str>) -> impl ExactSizeIterator<Item = FileRef<'a>> {
+        let files = self.files;
+        let rows = files.rows(self.row);
+        let wanted = index.unwrap_or_default();
+        let place = |row: &FileRow| files.index_of(row).unwrap_or_default().cmp(wanted);
+        let from = rows.partition_point(|row| place(row) == Ordering::Less);
+        let to = rows.partition_point(|row| place(row) != Ordering::Greater);
+        rows.get(from..to).unwrap_or_default().iter().map(move |row| FileRef { files, row })
+    }
+
+    /// The file of that name: its own, or of the secondary index whose directory is `index`.
+    pub fn file(self, index: Option<&str>, name: &str) -> Option<FileRef<'a>> {
+        let files = self.files;
+        let rows = files.rows(self.row);
+        let wanted = (index.unwrap_or_default(), name);
+        let found = rows.binary_search_by(|row| {
+            (files.index_of(row).unwrap_or_default(), files.name_of(row)).cmp(&wanted)
+        });
+        Some(FileRef { files, row: rows.get(found.ok()?)? })
+    }
+
+    /// What its files have together, by the manifest.
+    pub fn size(self) -> ByteSize {
+        ByteSize(self.files().fold(0, |sum, file| sum.saturating_add(file.size())))
+    }
+}
+
+/// A file of a [`NodeFiles`].
+#[derive(Debug, Clone, Copy)]
+pub struct FileRef<'a> {
+    files: &'a NodeFiles,
+    row: &'a FileRow,
+}
+
+impl<'a> FileRef<'a> {
+    /// Its name.
+    pub fn name(self) -> &'a str {
+        self.files.name_of(self.row)
+    }
+
+    /// The directory of the secondary index that it belongs to, dot included.
+    pub fn index(self) -> Option<&'a str> {
+        self.files.index_of(self.row)
+    }
+
+    /// Below the table's directory: `NAME` or `.INDEX/NAME`.
+    pub fn path(self) -> String {
+        match self.index() {
+            Some(index) => format!("{index}/{}", self.name()),
+            None => self.name().to_owned(),
+        }
+    }
+
+    /// In bytes, by the manifest; what lies on the share may be another.
+    pub fn size(self) -> u64 {
+        self.row.size
+    }
+
+    /// The MD5 of its content, where the manifest has one that can be believed.
+    pub fn md5(self) -> Option<Md5> {
+        self.row.has_md5.then_some(Md5(self.row.md5))
+    }
+
+    /// Where it lies.
+    pub fn key(self) -> ObjectKey {
+        let name = self.name();
+        let path = match self.row.directory {
+            VARIANT => {
+                let directory = self.index().unwrap_or("v");
+                let md5 = Md5(self.row.md5);
+                format!("{}/data/.medusafs/{md5}/{directory}/{name}", self.files.node)
+            }
+            place => {
+                let place = usize::try_from(place).unwrap_or(usize::MAX);
+                let directory = self.files.directories.get(place).map(|text| &**text);
+                format!("{}/{name}", directory.unwrap_or_default())
+            }
+        };
+        // It was taken apart from a key, and is one again. Were it not, reading it must fail: the
+        // node's directory is no file.
+        ObjectKey::parse(&path).unwrap_or_else(|_| self.files.node.clone())
+    }
+}
