@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::medusa::Mode;
 use crate::model::{BackupName, Fqdn, Md5, ObjectKey, UnixSeconds};
 
 /// A snapshot's tag that medusafs may take and clear: one directory name that begins `medusa`, so
@@ -164,16 +165,6 @@ pub struct SnapshotTaken {
     pub took_ms: u64,
 }
 
-/// How a backup shares files with others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum UploadMode {
-    /// Has a copy of every file for itself.
-    Full,
-    /// Takes what the node's pool has with the same content.
-    Differential,
-}
-
 /// Copies a snapshot to the share, each file hashed on its way. Nothing of it is in Medusa's
 /// index afterwards; what was copied is noted on the share for [`Publish`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -183,7 +174,7 @@ pub struct Upload {
     /// What this node is called in the store.
     pub node: Fqdn,
     /// Full or differential.
-    pub mode: UploadMode,
+    pub mode: Mode,
     /// The snapshot.
     pub tag: SnapshotTag,
     /// Files that are copied at once, 1 to 64.
@@ -224,7 +215,7 @@ pub struct Publish {
     /// What this node is called in the store.
     pub node: Fqdn,
     /// As it was uploaded.
-    pub mode: UploadMode,
+    pub mode: Mode,
     /// When the backup began, by the share's clock: what Medusa shows as its start.
     pub started: UnixSeconds,
     /// The content of `tokenmap.json`.

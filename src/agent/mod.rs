@@ -5,21 +5,31 @@
 
 mod backup_protocol;
 mod conversation;
+mod copy;
+mod error;
 mod facts_protocol;
 mod fault;
-#[cfg_attr(not(test), expect(dead_code, reason = "the session that is served comes next"))]
+#[cfg(test)]
+mod fixture;
+mod known;
 mod limit;
 mod lines;
+mod place;
 pub mod protocol;
-pub mod restore;
 #[cfg_attr(not(test), expect(dead_code, reason = "the session that is served comes next"))]
+mod publish;
+mod record;
+pub mod restore;
 mod reuse;
 #[cfg_attr(not(test), expect(dead_code, reason = "the session that is served comes next"))]
 mod serve;
-#[cfg_attr(not(test), expect(dead_code, reason = "the session that is served comes next"))]
+mod snapshot_files;
 mod source;
 #[cfg_attr(not(test), expect(dead_code, reason = "the session that is served comes next"))]
 mod task;
+#[cfg_attr(not(test), expect(dead_code, reason = "the session that is served comes next"))]
+mod upload;
+mod workers;
 
 pub use lines::Lines;
 pub use serve::Ended;

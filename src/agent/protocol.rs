@@ -22,7 +22,7 @@ use crate::model::Progress;
 pub use super::backup_protocol::{
     Clear, Cleared, Publish, Published, ShareFacts, ShareProbe, ShareRead, ShareWrite,
     ShareWritten, SharedNonces, Snapshot, SnapshotTag, SnapshotTagError, SnapshotTaken, Upload,
-    UploadMode, Uploaded, Withdraw, Withdrawn,
+    Uploaded, Withdraw, Withdrawn,
 };
 pub use super::conversation::Conversation;
 pub use super::facts_protocol::{
@@ -34,6 +34,7 @@ pub use super::restore::protocol::{
     DataDirectory, Folders, JobReport, NodeStep, PlanFacts, Reached, RestoreReply, RestoreRequest,
     Staged, TableOnDisk,
 };
+pub use crate::medusa::Mode as UploadMode;
 
 /// The version of everything in this module. Any change of a message's meaning raises it.
 pub const PROTOCOL_VERSION: u32 = 1;

@@ -100,8 +100,9 @@ impl StoreError {
         Self { kind: kind_of(&source), doing, what: what.to_string(), source: Some(source) }
     }
 
-    /// For `map_err`: turns what the system says into an error about `what`.
-    pub(super) fn about<E: Into<io::Error>>(
+    /// For `map_err`: turns what the system says into an error about `what`. `doing` is a verb:
+    /// "write".
+    pub fn about<E: Into<io::Error>>(
         doing: &'static str,
         what: impl fmt::Display,
     ) -> impl FnOnce(E) -> Self {

@@ -142,6 +142,16 @@ impl Draft {
         Ok(())
     }
 
+    /// Takes what is on disk of it out of this host's page cache. For copies that nobody here
+    /// reads: they would drive out what somebody does. A system that does not, keeps it.
+    pub fn forget_cached(&mut self) {
+        if let Ok(file) = self.open()
+            && let Err(error) = fs::fadvise(&*file, 0, None, fs::Advice::DontNeed)
+        {
+            tracing::trace!(%error, "it stays in the page cache");
+        }
+    }
+
     /// Gives it its name, if nothing has it: else [`Kind::Exists`], and nothing has changed. On
     /// return bytes and name are on disk. Directories on the way are made.
     pub fn publish_new(self, key: &ObjectKey) -> Result<Stat, StoreError> {

@@ -1,0 +1,308 @@
+//! A finished upload becomes a backup that Medusa lists.
+//!
+//! Everything before `meta/manifest.json` can be taken back, and is if anything fails; from there
+//! on the backup is whole, and only its index may lack something, which asking again mends.
+
+use md5::{Digest, Md5 as Hasher};
+
+use super::error::AgentError;
+use super::place::{BackupPlace, or_empty};
+use super::protocol::{FaultKind, Publish, Published};
+use super::record::{objects_by_directory, read_record};
+use super::task::Task;
+use super::workers::in_parallel;
+use crate::medusa::{IndexFile, MetaFile, Mode};
+use crate::model::{Md5, ObjectKey, UnixSeconds};
+use crate::store::{EntryKind, Stat};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Directories that are looked at together.
+const LOOKS: usize = 8;
+
+/// Publishes the upload that waits at `place`.
+pub(super) fn publish(
+    place: &BackupPlace,
+    request: &Publish,
+    task: &Task,
+) -> Result<Published, AgentError> {
+    let manifest = read_record(place)?;
+    must_be_there(place, request.mode, &manifest, task)?;
+    let mut writer = Writer { place, request, written: Vec::new(), undo: Vec::new() };
+    let begun = task.still_wanted().map_err(AgentError::from).and_then(|()| writer.begin());
+    let finished = begun.and_then(|started| {
+        task.still_wanted()?;
+        let finished = writer.put(&place.meta(MetaFile::Manifest)?, &manifest, None)?;
+        Ok((started, seconds(&finished)))
+    });
+    let (started, finished) = finished.inspect_err(|_| writer.take_back(task))?;
+    writer.finish(&manifest, finished)?;
+    place.store.remove(&place.record()?)?;
+    let written = writer.written;
+    let manifest_md5 = Md5(Hasher::digest(&manifest).into());
+    Ok(Published { started, finished, written, manifest_md5 })
+}
+
+fn seconds(stat: &Stat) -> UnixSeconds {
+    UnixSeconds::from(stat.modified)
+}
+
+struct Writer<'a> {
+    place: &'a BackupPlace,
+    request: &'a Publish,
+    written: Vec<ObjectKey>,
+    /// What is to be removed if the manifest is never written.
+    undo: Vec<ObjectKey>,
+}
+
+impl Writer<'_> {
+    /// All that Medusa writes before the data: its files 1 to 8. Tells the backup's start.
+    fn begin(&mut self) -> Result<UnixSeconds, AgentError> {
+        let (place, request) = (self.place, self.request);
+        let (layout, node, backup) = (&place.layout, &place.node, &place.backup);
+        let start = u64::try_from(request.started.0).unwrap_or(0);
+        let start = UNIX_EPOCH.checked_add(Duration::from_secs(start));
+        let schema = request.schema.as_bytes();
+        let tokenmap = request.tokenmap.as_bytes();
+        let stat = self.put(&place.meta(MetaFile::Schema)?, schema, start)?;
+        let started = seconds(&stat);
+        self.put(&place.meta(MetaFile::Tokenmap)?, tokenmap, None)?;
+        let version = request.server_version.as_bytes();
+        self.put(&place.meta(MetaFile::ServerVersion)?, version, None)?;
+        let marker = Mode::Differential.to_string();
+        if request.mode == Mode::Differential {
+            self.put(&layout.mode_marker(node, backup)?, marker.as_bytes(), None)?;
+        }
+        let index = |file| layout.index_file(backup, node, file);
+        self.put(&index(IndexFile::Tokenmap)?, tokenmap, None)?;
+        self.put(&index(IndexFile::Schema)?, schema, start)?;
+        let text = started.0.to_string();
+        self.put(&index(IndexFile::Started(started))?, text.as_bytes(), None)?;
+        if request.mode == Mode::Differential {
+            self.put(&index(IndexFile::Differential)?, marker.as_bytes(), None)?;
+        }
+        Ok(started)
+    }
+
+    /// All that Medusa writes after `meta/manifest.json`: its files 11 to 14.
+    fn finish(&mut self, manifest: &[u8], finished: UnixSeconds) -> Result<(), AgentError> {
+        let place = self.place;
+        let (layout, node, backup) = (&place.layout, &place.node, &place.backup);
+        let index = |file| layout.index_file(backup, node, file);
+        self.put(&index(IndexFile::Manifest)?, manifest, None)?;
+        let text = finished.0.to_string();
+        self.put(&index(IndexFile::Finished(finished))?, text.as_bytes(), None)?;
+        let tokenmap = self.request.tokenmap.as_bytes();
+        for (key, bytes) in [
+            (layout.latest_tokenmap(node)?, tokenmap),
+            (layout.latest_name(node)?, backup.as_str().as_bytes()),
+        ] {
+            place.store.put_replacing(&place.temporary, &key, bytes)?;
+            self.written.push(key);
+        }
+        Ok(())
+    }
+
+    /// Writes an object that must not be there, or must be just this: then a publishing that died
+    /// has written it. `time` is set where the object tells the backup's start.
+    fn put(
+        &mut self,
+        key: &ObjectKey,
+        bytes: &[u8],
+        time: Option<SystemTime>,
+    ) -> Result<Stat, AgentError> {
+        let store = &self.place.store;
+        let mut draft = store.draft(&self.place.temporary)?;
+        std::io::Write::write_all(&mut draft, bytes)
+            .map_err(crate::store::StoreError::about("write", key.as_str()))?;
+        if let Some(time) = time {
+            draft.set_modified(time)?;
+        }
+        let stat = match draft.publish_new(key) {
+            Err(error) if error.is_exists() && is_same(self.place, key, bytes)? => {
+                store.stat(key)?
+            }
+            other => other?,
+        };
+        self.written.push(key.clone());
+        self.undo.push(key.clone());
+        Ok(stat)
+    }
+
+    /// Removes what was written, newest first, and the directories that were only for it. The
+    /// index's directory is left: other nodes write there at this moment.
+    fn take_back(&self, task: &Task) {
+        let store = &self.place.store;
+        let files = self.undo.iter().rev().map(|key| store.remove(key));
+        let meta = self.place.layout.meta(&self.place.node, &self.place.backup);
+        let own = self.place.own_directory().ok();
+        let directories = meta.ok().into_iter().chain(own).map(|key| store.remove_directory(&key));
+        for error in files.chain(directories).filter_map(Result::err) {
+            // A full backup's own directory has its data.
+            if !error.is_not_found() && error.kind != crate::store::Kind::NotEmpty {
+                task.note(format!("not everything could be taken back: {error}"));
+            }
+        }
+    }
+}
+
+fn is_same(place: &BackupPlace, key: &ObjectKey, bytes: &[u8]) -> Result<bool, AgentError> {
+    match place.store.read(key, bytes.len() as u64) {
+        Ok(found) => Ok(found == bytes),
+        Err(error) if error.kind == crate::store::Kind::TooLarge => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Looks once more, a listing for each directory, whether every object that the manifest names
+/// is there with its size: Medusa's purge may have taken, since it was found, what an expired
+/// backup had. A full backup's directories must hold nothing else, or Medusa's `verify` objects.
+fn must_be_there(
+    place: &BackupPlace,
+    mode: Mode,
+    manifest: &[u8],
+    task: &Task,
+) -> Result<(), AgentError> {
+    let directories: Vec<_> = objects_by_directory(place, manifest)?.into_iter().collect();
+    let wrong = |what: String| {
+        let remedy = "something else removes or writes files of this store: back up again";
+        Err(AgentError::wrong(FaultKind::Damaged, what, remedy))
+    };
+    let look = |(): &mut (), (directory, names): &(ObjectKey, _)| {
+        let names: &std::collections::BTreeMap<String, u64> = names;
+        task.still_wanted()?;
+        let mut left = names.clone();
+        for entry in or_empty(place.store.list(Some(directory)))? {
+            let is_file = entry.stat.kind == EntryKind::File;
+            match left.remove(&entry.name) {
+                Some(bytes) if is_file && entry.stat.size == bytes => {}
+                Some(bytes) => {
+                    let (name, size) = (&entry.name, entry.stat.size);
+                    return wrong(format!("{directory}/{name} has {size} bytes, not {bytes}"));
+                }
+                None if is_file && mode == Mode::Full => {
+                    return wrong(format!("{directory}/{} is not of this backup", entry.name));
+                }
+                None => {}
+            }
+        }
+        match left.keys().next() {
+            None => Ok(()),
+            Some(name) => wrong(format!("{directory}/{name} has gone since it was found there")),
+        }
+    };
+    in_parallel(LOOKS, &directories, || (), look, |()| Ok(()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::fixture::{Fixture, ORDERS, task};
+    use crate::agent::protocol::Fault;
+    use crate::agent::upload::upload;
+    use std::fs;
+
+    fn uploaded(mode: Mode) -> Fixture {
+        let node = Fixture::new();
+        node.sstable(ORDERS, "nb-1-big", "rows");
+        let request = node.upload_request("one", mode);
+        upload(&node.place("one"), &[node.data()], &request, &task()).unwrap();
+        node
+    }
+
+    #[test]
+    fn a_backup_is_written_in_medusas_order_with_the_start_that_was_asked_for() {
+        let node = uploaded(Mode::Differential);
+        let request = node.publish_request("one", Mode::Differential);
+        let published = publish(&node.place("one"), &request, &task()).unwrap();
+        let finished = published.finished;
+        let written: Vec<_> = published.written.iter().map(ObjectKey::as_str).collect();
+        let index = "index/backup_index/one";
+        assert_eq!(
+            written,
+            [
+                "node1.example.com/one/meta/schema.cql".to_owned(),
+                "node1.example.com/one/meta/tokenmap.json".to_owned(),
+                "node1.example.com/one/meta/server_version.json".to_owned(),
+                "node1.example.com/one/meta/differential".to_owned(),
+                format!("{index}/tokenmap_node1.example.com.json"),
+                format!("{index}/schema_node1.example.com.cql"),
+                format!("{index}/started_node1.example.com_1795364040.timestamp"),
+                format!("{index}/differential_node1.example.com"),
+                "node1.example.com/one/meta/manifest.json".to_owned(),
+                format!("{index}/manifest_node1.example.com.json"),
+                format!(
+                    "{index}/finished_node1.example.com_{finished}.timestamp",
+                    finished = finished.0
+                ),
+                "index/latest_backup/node1.example.com/tokenmap.json".to_owned(),
+                "index/latest_backup/node1.example.com/backup_name.txt".to_owned(),
+            ]
+        );
+        let stored = node.stored();
+        assert_eq!(stored[&format!("{index}/differential_node1.example.com")], "differential");
+        assert_eq!(stored["index/latest_backup/node1.example.com/backup_name.txt"], "one");
+        assert_eq!(stored.keys().filter(|key| key.starts_with(".medusafs")).count(), 0);
+        let schema = node.root().join("node1.example.com/one/meta/schema.cql");
+        let modified = fs::metadata(schema).unwrap().modified().unwrap();
+        assert_eq!(UnixSeconds::from(modified), UnixSeconds(1_795_364_040));
+    }
+
+    #[test]
+    fn a_failure_before_the_manifest_takes_everything_back_and_the_next_try_succeeds() {
+        let node = uploaded(Mode::Differential);
+        let before = node.stored();
+        let in_the_way = node.root().join("index/backup_index/one/differential_node1.example.com");
+        fs::create_dir_all(&in_the_way).unwrap();
+        let request = node.publish_request("one", Mode::Differential);
+        publish(&node.place("one"), &request, &task()).unwrap_err();
+        assert_eq!(node.stored(), before);
+        fs::remove_dir(in_the_way).unwrap();
+        publish(&node.place("one"), &request, &task()).unwrap();
+        assert_eq!(node.restored("one"), node.live());
+    }
+
+    #[test]
+    fn an_object_that_vanished_since_it_was_uploaded_is_noticed_before_anything_is_written() {
+        let node = uploaded(Mode::Differential);
+        let object = format!("node1.example.com/data/{ORDERS}/nb-1-big-Data.db");
+        fs::remove_file(node.root().join(object)).unwrap();
+        let before = node.stored();
+        let request = node.publish_request("one", Mode::Differential);
+        let error = publish(&node.place("one"), &request, &task()).unwrap_err();
+        assert_eq!(Fault::from(error).kind, FaultKind::Damaged);
+        assert_eq!(node.stored(), before);
+    }
+
+    #[test]
+    fn a_publishing_that_died_anywhere_is_finished_or_taken_back_by_another_agent() {
+        let done = uploaded(Mode::Full);
+        let request = done.publish_request("one", Mode::Full);
+        let published = publish(&done.place("one"), &request, &task()).unwrap();
+        for died_after in 0..published.written.len() {
+            for finish in [true, false] {
+                let node = uploaded(Mode::Full);
+                let (place, task) = (node.place("one"), task());
+                let before = node.stored();
+                let record = node.root().join(place.record().unwrap().as_str());
+                let kept = fs::read(&record).unwrap();
+                let published = publish(&place, &request, &task).unwrap();
+                for key in &published.written[died_after..] {
+                    fs::remove_file(node.root().join(key.as_str())).unwrap();
+                }
+                fs::create_dir_all(record.parent().unwrap()).unwrap();
+                fs::write(&record, kept).unwrap();
+                let manifest = "node1.example.com/one/meta/manifest.json";
+                if finish {
+                    publish(&place, &request, &task).unwrap();
+                    assert_eq!(node.restored("one"), node.live());
+                } else if published.written[..died_after].iter().any(|key| key.as_str() == manifest)
+                {
+                    place.withdraw().unwrap_err();
+                } else {
+                    place.withdraw().unwrap();
+                    assert!(node.stored().is_empty(), "{before:?}");
+                }
+            }
+        }
+    }
+}
