@@ -263,7 +263,7 @@ impl Set {
                 }
             },
             // It was made and closed: an empty file.
-            None if matches!(file.held, Held::Nothing) && file.standing == Standing::Blank => {
+            _ if matches!(file.held, Held::Nothing) && file.standing == Standing::Blank => {
                 file.held = Held::Known(Box::new(Content::EMPTY));
             }
             _ => {}
@@ -279,17 +279,21 @@ impl Set {
             if !node.linked {
                 return Asked::Done(Ok(()));
             }
-            let Some(content) = self.content(file.held.as_known()) else {
-                let wrong = file.standing == Standing::Wrong;
-                let refusal = || Refusal::new(Kind::WrongBytes, "nothing proves its bytes");
-                return Asked::Done(if wrong { Err(refusal()) } else { Ok(()) });
-            };
-            let spot = match self.spot_of(id) {
+            let content = self.content(file.held.as_known());
+            let spot = self.spot_of(id);
+            let known = spot.and_then(|spot| self.check_name(&spot).map(|()| spot));
+            let spot = match known {
                 Ok(spot) => spot,
                 Err(refusal) => {
                     self.stand(id, Standing::Stranger);
                     return Asked::Done(Err(refusal));
                 }
+            };
+            let Some(content) = content else {
+                let wrong = if spot.temporary { Standing::Temporary } else { Standing::Wrong };
+                self.stand(id, wrong);
+                let reason = "nothing proves its bytes";
+                return Asked::Done(Err(Refusal::new(Kind::WrongBytes, reason)));
             };
             match self.verdict(&spot, &content) {
                 Verdict::Is(standing) => {
@@ -362,7 +366,7 @@ impl Set {
         *count = if more { count.saturating_add(1) } else { count.saturating_sub(1) };
     }
 
-    /// Once it is known which snapshot the set is, every file that was open is judged.
+    /// Once it is known which snapshot the set is, every file is judged anew.
     pub(super) fn notice_resolution(&mut self) {
         let Some(id) = self.candidates.only().cloned() else { return };
         if self.resolved || self.candidates.one().is_none() {
@@ -372,7 +376,7 @@ impl Set {
         self.records.push(Record::Of(id));
         let undecided = |id: &FileId| {
             let file = self.tree.file(*id);
-            file.is_ok_and(|file| matches!(file.standing, Standing::Open | Standing::Unproven))
+            file.is_ok_and(|f| !matches!(f.standing, Standing::Temporary | Standing::Proven(_)))
         };
         let undecided: Vec<_> = self.tree.files_below(TOP).into_iter().filter(undecided).collect();
         self.pending.extend(undecided);
@@ -401,11 +405,13 @@ impl Set {
         None
     }
 
-    /// A draft that was judged and that nobody can add to is done with.
+    /// A draft that was judged is done with when nobody has it open. What was found wrong keeps
+    /// its own: a tool may go on where it was stopped.
     pub(super) fn drop_draft(&mut self, id: FileId) {
         if let Ok(file) = self.tree.file_mut(id)
             && file.writers == 0
             && !file.dirty
+            && !matches!(file.held, Held::Nothing)
         {
             file.draft = None;
         }

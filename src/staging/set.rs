@@ -137,6 +137,7 @@ impl Set {
         for record in records {
             match record {
                 Record::Of(id) => {
+                    set.candidates = Candidates::new(set.snapshots.clone());
                     // A backup that is gone leaves nothing to be restored from.
                     if !set.candidates.narrow(|candidate| *candidate == id) {
                         return Self::new(set.target, set.snapshots);
