@@ -122,7 +122,8 @@ impl Set {
 
     /// Sets a file's length.
     pub fn truncate(&mut self, id: FileId, size: u64) -> Change<()> {
-        if size == 0 && self.is_untouched(id)? {
+        if size == 0 {
+            self.empty(id)?;
             return Ok(Asked::Done(()));
         }
         if let Asked::Need(need) = self.begin_draft(id)? {
@@ -135,16 +136,27 @@ impl Set {
         let answer = draft.truncate(size, &self.facts)?;
         if answer == Asked::Done(()) {
             self.changed(id)?;
-            if self.tree.file(id)?.writers == 0 {
-                self.pending.insert(id);
-            }
+            self.judge_if_closed(id)?;
         }
         Ok(answer)
     }
 
-    fn is_untouched(&self, id: FileId) -> Result<bool, Refusal> {
-        let file = self.tree.file(id)?;
-        Ok(file.draft.is_none() && matches!(file.held, Held::Nothing))
+    /// What comes after this is new: it is judged by the name that the file has then.
+    fn empty(&mut self, id: FileId) -> Result<(), Refusal> {
+        let file = self.tree.file_mut(id)?;
+        file.draft = None;
+        file.dirty = false;
+        file.held = Held::Known(Box::new(Content::EMPTY));
+        self.stand(id, Standing::Blank);
+        self.judge_if_closed(id)
+    }
+
+    /// `truncate` needs no open file, so that no close may follow it.
+    fn judge_if_closed(&mut self, id: FileId) -> Result<(), Refusal> {
+        if self.tree.file(id)?.writers == 0 && self.tree.node(id)?.linked {
+            self.pending.insert(id);
+        }
+        Ok(())
     }
 
     fn changed(&mut self, id: FileId) -> Result<(), Refusal> {
@@ -325,9 +337,11 @@ impl Set {
             }
         }
         self.tree.put(id, parent, name)?;
-        for file in files {
-            if !self.tree.file(file)?.dirty {
-                self.judge_later(file);
+        for id in files {
+            let file = self.tree.file_mut(id)?;
+            match &mut file.draft {
+                Some(draft) if file.dirty => draft.rename(),
+                _ => self.judge_later(id),
             }
         }
         Ok(())
@@ -390,7 +404,7 @@ impl Set {
     }
 
     /// Puts a file where a journal says it was.
-    pub(super) fn replay(&mut self, path: &str, content: Content) {
+    pub(super) fn replay(&mut self, path: &str, content: &Content) {
         if let Some(id) = self.find(path) {
             self.drop_name(id);
         }

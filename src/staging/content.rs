@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::Md5;
 use crate::model::ObjectKey;
 
-use super::facts::{Facts, Need};
+use super::facts::{Facts, Found, Need};
 
 /// What a file of a snapshot must be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,16 +61,18 @@ impl Content {
             });
         };
         let stored = match (wanted.md5, facts.digest(&wanted.key, wanted.size)) {
-            (Some(recorded), _) => Some(recorded),
+            (Some(recorded), _) => Found::Is(recorded),
             (None, Some(found)) => found,
             (None, None) => {
                 return Fit::Ask(Need::Digest { key: wanted.key.clone(), len: wanted.size });
             }
         };
         match stored {
-            Some(stored) if stored == md5 => Fit::Yes,
-            Some(stored) => Fit::No(format!("its MD5 is {md5}, the backup's {stored}")),
-            None => Fit::No(format!("the stored {} is shorter than its manifest says", wanted.key)),
+            Found::Is(stored) if stored == md5 => Fit::Yes,
+            Found::Is(stored) => Fit::No(format!("its MD5 is {md5}, the backup's {stored}")),
+            Found::TooShort => {
+                Fit::No(format!("the stored {} is shorter than its manifest says", wanted.key))
+            }
         }
     }
 }

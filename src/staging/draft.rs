@@ -8,7 +8,7 @@ use crate::model::ObjectKey;
 use super::content::{Content, Wanted};
 use super::error::{Kind, Refusal};
 use super::extents::Extents;
-use super::facts::{Asked, Facts, Need};
+use super::facts::{Asked, Facts, Found, Need};
 use super::snapshot::Source;
 
 /// A file open for writing, or closed and not judged yet.
@@ -17,9 +17,7 @@ pub(super) struct Draft {
     mode: Mode,
     /// What it may turn out to be. Every byte that a [`Mode::Comparing`] covers is that of each.
     rivals: Vec<Rival>,
-    /// All that it may be, as it was when the first byte came.
-    expected: Vec<Wanted>,
-    /// `expected` is complete: what is none of these is wrong.
+    /// By its name it can be nothing else.
     exact: bool,
 }
 
@@ -45,9 +43,9 @@ fn wrong(reason: impl Into<String>) -> Refusal {
 impl Draft {
     /// A file without bytes that will be one of `expected`; if `exact`, nothing else.
     pub(super) fn new(expected: Vec<Wanted>, exact: bool) -> Self {
-        let mut draft = Self { size: 0, mode: Mode::empty(), rivals: Vec::new(), expected, exact };
-        draft.restart();
-        draft
+        let rival = |wanted: Wanted| Rival { compared: wanted.md5.is_none(), wanted };
+        let rivals = expected.into_iter().map(rival).collect();
+        Self { size: 0, mode: Mode::empty(), rivals, exact }
     }
 
     /// A file that is changed in place.
@@ -73,14 +71,9 @@ impl Draft {
         draft
     }
 
-    fn restart(&mut self) {
-        self.size = 0;
-        self.mode = Mode::empty();
-        self.rivals = self
-            .expected
-            .iter()
-            .map(|wanted| Rival { wanted: wanted.clone(), compared: wanted.md5.is_none() })
-            .collect();
+    /// It has another name now, under which it may be something else.
+    pub(super) fn rename(&mut self) {
+        self.exact = false;
     }
 
     /// How long it is so far, in bytes.
@@ -199,12 +192,8 @@ impl Draft {
         Ok(Asked::Done(len))
     }
 
-    /// Cuts it, or makes it longer by a hole.
+    /// Cuts it to some bytes, or makes it longer by a hole.
     pub(super) fn truncate(&mut self, size: u64, facts: &Facts) -> Result<Asked<()>, Refusal> {
-        if size == 0 {
-            self.restart();
-            return Ok(Asked::Done(()));
-        }
         if self.exact && self.rivals.iter().all(|rival| rival.wanted.size < size) {
             return Err(self.too_long(size));
         }
@@ -301,7 +290,7 @@ impl Draft {
             }
         }
         let same = |rival: &Rival| {
-            rival.compared || facts.digest(&rival.wanted.key, len) == Some(Some(md5))
+            rival.compared || facts.digest(&rival.wanted.key, len) == Some(Found::Is(md5))
         };
         if !self.rivals.iter().any(same) {
             let keys: Vec<_> = self.rivals.iter().map(|r| r.wanted.key.clone()).collect();

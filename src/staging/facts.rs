@@ -89,10 +89,19 @@ pub enum Asked<T> {
     Need(Need),
 }
 
+/// What an object's first bytes are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    /// They have this MD5.
+    Is(Md5),
+    /// It has not so many.
+    TooShort,
+}
+
 /// What was learned and may be asked again.
 #[derive(Default)]
 pub(super) struct Facts {
-    digests: HashMap<(ObjectKey, u64), Option<Md5>>,
+    digests: HashMap<(ObjectKey, u64), Found>,
     zeros: HashMap<(ObjectKey, u64, u64), bool>,
     manifests: HashMap<(u64, Md5), Vec<SnapshotId>>,
 }
@@ -101,7 +110,7 @@ pub(super) struct Facts {
 const MOST_FACTS: usize = 4096;
 
 impl Facts {
-    pub(super) fn digest(&self, key: &ObjectKey, len: u64) -> Option<Option<Md5>> {
+    pub(super) fn digest(&self, key: &ObjectKey, len: u64) -> Option<Found> {
         self.digests.get(&(key.clone(), len)).copied()
     }
 
@@ -115,7 +124,7 @@ impl Facts {
 
     pub(super) fn add_digest(&mut self, key: ObjectKey, len: u64, md5: Option<Md5>) {
         self.make_room();
-        self.digests.insert((key, len), md5);
+        self.digests.insert((key, len), md5.map_or(Found::TooShort, Found::Is));
     }
 
     pub(super) fn add_zeros(&mut self, key: ObjectKey, start: u64, end: u64, zeros: bool) {

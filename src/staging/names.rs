@@ -7,7 +7,7 @@ use super::snapshot::METADATA;
 const WORKING_DIRECTORIES: [&str; 2] = [".~tmp~", ".rsync-partial"];
 
 /// What a last name says.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Naming<'a> {
     /// Its own name.
     Plain,

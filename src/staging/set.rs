@@ -143,7 +143,7 @@ impl Set {
                         return Self::new(set.target, set.snapshots);
                     }
                 }
-                Record::Placed { path, content } => set.replay(&path, content),
+                Record::Placed { path, content } => set.replay(&path, &content),
                 Record::Gone { path } => {
                     if let Some(id) = set.find(&path) {
                         set.drop_name(id);

@@ -10,7 +10,7 @@ use proptest::sample::Index;
 use super::support::copying::{Shelf, snapshot};
 
 /// A call, its objects chosen by number among what there is.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 enum Call {
     /// Opens for writing, made if it is not there.
     Open {
@@ -232,7 +232,7 @@ impl Play {
                 assert_eq!(taken, size(range));
                 if taken > 0 {
                     self.plain.refused.remove(&id);
-                    put(self.plain.bytes.get_mut(&id).unwrap(), at, &range.to_vec());
+                    put(self.plain.bytes.get_mut(&id).unwrap(), at, range);
                 }
             }
             Err(refusal) => assert_eq!(refusal.kind, Kind::WrongBytes),
@@ -312,13 +312,12 @@ impl Play {
         };
         let opened = if temporary { &name } else { &path };
         let Some(id) = self.open(opened, true) else { return };
-        match way % 5 {
-            0 => self.copy(id, of, 0, usize::MAX),
-            _ => {
-                let piece = usize::from(way / 5).max(1);
-                for (number, data) in bytes.chunks(piece).enumerate() {
-                    self.write(id, number * piece, data);
-                }
+        if way.is_multiple_of(5) {
+            self.copy(id, of, 0, usize::MAX);
+        } else {
+            let piece = usize::from(way / 5).max(1);
+            for (number, data) in bytes.chunks(piece).enumerate() {
+                self.write(id, number * piece, data);
             }
         }
         self.close(self.plain.handles.len() - 1);

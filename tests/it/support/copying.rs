@@ -152,7 +152,7 @@ impl Shelf {
                 Asked::Need(need) => set.learn(self.answer(need)),
             }
         }
-        panic!("the set asks for ever");
+        unreachable!("the set asks for ever");
     }
 
     /// Writes, comparing where that is asked for.
@@ -173,7 +173,7 @@ impl Shelf {
                 Asked::Need(need) => set.learn(self.answer(need)),
             }
         }
-        panic!("the set asks for ever");
+        unreachable!("the set asks for ever");
     }
 
     /// Finds out all that is pending.
@@ -184,6 +184,6 @@ impl Shelf {
                 None => return,
             }
         }
-        panic!("the set asks for ever");
+        unreachable!("the set asks for ever");
     }
 }
