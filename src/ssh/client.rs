@@ -101,7 +101,7 @@ impl Connection {
 
     fn program(&self, command: &RemoteCommand) -> Result<Wanted, SshError> {
         let mark = Mark::new();
-        let line = command.line(&mark).map_err(|error| {
+        let line = command.line(&mark, self.target.login_shell).map_err(|error| {
             let message = "the command cannot be said";
             self.error(Stage::Run, SshErrorKind::Unsayable, message).because(error)
         })?;

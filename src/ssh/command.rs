@@ -67,7 +67,10 @@ impl RemoteCommand {
 
     /// The line for the login shell. It writes `mark` to stdout and stderr before the program runs,
     /// so that what start-up files print is told from what the program prints.
-    pub(super) fn line(&self, mark: &Mark) -> Result<String, CommandError> {
+    ///
+    /// With `login` it goes through a second shell, which reads the account's profile. That one
+    /// must be of sh's kind: neither fish nor tcsh can be told so in one line.
+    pub(super) fn line(&self, mark: &Mark, login: bool) -> Result<String, CommandError> {
         if self.argv.is_empty() {
             return Err(CommandError::Empty);
         }
@@ -90,7 +93,8 @@ impl RemoteCommand {
             run.push(' ');
             run.push_str(&words.quote(word)?);
         }
-        let line = format!("exec /bin/sh -c '{}{run}'", words.before);
+        let by = if login { "$SHELL -lc 'exec /bin/sh -c \"$0\"'" } else { "/bin/sh -c" };
+        let line = format!("exec {by} '{}{run}'", words.before);
         if line.len() > LINE_LIMIT {
             return Err(CommandError::TooLong(line.len()));
         }
@@ -197,7 +201,7 @@ mod tests {
         let printf = ["printf", "%s\\0"].map(str::to_owned);
         let command = RemoteCommand::new(printf.iter().chain(argv));
         let mark = Mark::of(7);
-        let output = by_shell(shell, &command.line(&mark).unwrap());
+        let output = by_shell(shell, &command.line(&mark, false).unwrap());
         assert!(output.status.success(), "{output:?}");
         assert_eq!(output.stderr, mark.bytes());
         output.stdout.strip_prefix(mark.bytes().as_slice()).unwrap().to_vec()
@@ -220,7 +224,7 @@ mod tests {
         fn the_line_holds_nothing_that_a_login_shell_minds(
             argv in proptest::collection::vec("[^\\x00]{0,20}|[ -~\n\t]{0,30}", 1..5),
         ) {
-            let line = RemoteCommand::new(argv).line(&Mark::of(7)).unwrap();
+            let line = RemoteCommand::new(argv).line(&Mark::of(7), false).unwrap();
             let inner = line.strip_prefix("exec /bin/sh -c '").unwrap().strip_suffix('\'').unwrap();
             prop_assert!(inner.bytes().all(|b| matches!(b, b' '..=b'~') && b != b'\'' && b != b'!'));
             prop_assert!(inner.split('\\').skip(1).all(|rest| rest.starts_with('0')));
@@ -261,19 +265,32 @@ mod tests {
     #[test]
     fn a_variable_of_the_environment_reaches_the_program() {
         let command = RemoteCommand::new(["printenv", "WORD"]).env("WORD", "two words");
-        let output = by_shell("/bin/sh", &command.line(&Mark::of(7)).unwrap());
+        let output = by_shell("/bin/sh", &command.line(&Mark::of(7), false).unwrap());
         assert!(output.stdout.ends_with(b"\ntwo words\n"), "{output:?}");
+    }
+
+    #[test]
+    fn through_a_login_shell_the_arguments_are_the_same() {
+        let awkward = ["it's", "\\", "!", "$HOME", "a b", "\n"].map(str::to_owned);
+        let command =
+            RemoteCommand::new(["printf", "%s\\0"].map(str::to_owned).iter().chain(&awkward));
+        let line = command.line(&Mark::of(7), true).unwrap();
+        let output = by_shell("/bin/bash", &format!("SHELL=/bin/bash; {line}"));
+        assert!(output.stdout.ends_with(&with_nuls(&awkward)), "{output:?}");
     }
 
     #[test]
     fn what_no_program_can_be_given_is_refused() {
         let mark = Mark::new();
         let none: [&str; 0] = [];
-        assert_eq!(RemoteCommand::new(none).line(&mark), Err(CommandError::Empty));
-        assert!(matches!(RemoteCommand::new(["a\0b"]).line(&mark), Err(CommandError::Nul(_))));
-        let long = RemoteCommand::new(["x".repeat(LINE_LIMIT)]).line(&mark);
+        assert_eq!(RemoteCommand::new(none).line(&mark, false), Err(CommandError::Empty));
+        assert!(matches!(
+            RemoteCommand::new(["a\0b"]).line(&mark, false),
+            Err(CommandError::Nul(_))
+        ));
+        let long = RemoteCommand::new(["x".repeat(LINE_LIMIT)]).line(&mark, false);
         assert!(matches!(long, Err(CommandError::TooLong(_))));
-        let name = RemoteCommand::new(["x"]).env("A;B", "").line(&mark);
+        let name = RemoteCommand::new(["x"]).env("A;B", "").line(&mark, false);
         assert!(matches!(name, Err(CommandError::VariableName(_))));
     }
 

@@ -18,6 +18,8 @@ pub struct Target {
     /// Files with the keys of known hosts, the user's before the system's; one that is absent
     /// knows nobody.
     pub known_hosts: Vec<PathBuf>,
+    /// `[ssh] login_shell`: programs run below a login shell of the account, with its profile.
+    pub login_shell: bool,
     /// How long to wait for what.
     pub patience: Patience,
 }
@@ -102,6 +104,7 @@ mod tests {
             user: "root".to_owned(),
             identity: Identity::Agent { socket: None },
             known_hosts: Vec::new(),
+            login_shell: false,
             patience: Patience::default(),
         };
         assert_eq!(target.to_string(), shown);

@@ -182,6 +182,7 @@ mod tests {
             user: "root".to_owned(),
             identity: Identity::Agent { socket: None },
             known_hosts: Vec::new(),
+            login_shell: false,
             patience: Patience::default(),
         }
     }

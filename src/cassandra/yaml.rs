@@ -1,0 +1,306 @@
+//! cassandra.yaml: where a node keeps what, and how it is reached.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+use yaml_rust2::{Yaml, YamlLoader};
+
+/// A longer file is no configuration.
+const SIZE_LIMIT: u64 = 4 << 20;
+
+/// Where packages have Cassandra's storage directory; a tarball has `data` beside `bin`.
+pub const USUAL_STORAGE_DIRECTORY: &str = "/var/lib/cassandra";
+
+/// What a backup or a restore needs of cassandra.yaml, with Cassandra's defaults.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CassandraYaml {
+    /// `cluster_name`.
+    pub cluster_name: String,
+    /// `data_file_directories`, at least one.
+    pub data_file_directories: Vec<PathBuf>,
+    /// `local_system_data_file_directory` (4.0): where `system` and the like are, if elsewhere.
+    pub local_system_data_file_directory: Option<PathBuf>,
+    /// `commitlog_directory`.
+    pub commitlog_directory: PathBuf,
+    /// `saved_caches_directory`.
+    pub saved_caches_directory: PathBuf,
+    /// `hints_directory`.
+    pub hints_directory: PathBuf,
+    /// `cdc_raw_directory`.
+    pub cdc_raw_directory: PathBuf,
+    /// `num_tokens`.
+    pub num_tokens: Option<u32>,
+    /// `initial_token`, split at commas.
+    pub initial_tokens: Vec<String>,
+    /// `partitioner`, without its package: `Murmur3Partitioner`.
+    pub partitioner: String,
+    /// `listen_address`; none means the host's own name, or `listen_interface`.
+    pub listen_address: Option<String>,
+    /// `listen_interface`.
+    pub listen_interface: Option<String>,
+    /// `broadcast_address`; none means `listen_address`.
+    pub broadcast_address: Option<String>,
+    /// `rpc_address`; none means the host's own name, or `rpc_interface`.
+    pub rpc_address: Option<String>,
+    /// `rpc_interface`.
+    pub rpc_interface: Option<String>,
+    /// `broadcast_rpc_address`; none means `rpc_address`.
+    pub broadcast_rpc_address: Option<String>,
+    /// `native_transport_port`.
+    pub native_transport_port: u16,
+    /// `native_transport_port_ssl`: a second port, for TLS.
+    pub native_transport_port_ssl: Option<u16>,
+    /// `storage_port`.
+    pub storage_port: u16,
+    /// `ssl_storage_port`.
+    pub ssl_storage_port: u16,
+    /// The seeds, split at commas.
+    pub seeds: Vec<String>,
+    /// `client_encryption_options.enabled`: clients may use TLS.
+    pub client_tls_enabled: bool,
+    /// Clients must use TLS: it is enabled and not `optional`.
+    pub client_tls_required: bool,
+}
+
+/// Why a cassandra.yaml is of no use.
+#[derive(Debug, Error)]
+pub enum YamlError {
+    /// It cannot be read.
+    #[error("cannot read {}; correct [cassandra] config_file, or let us read it", .path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// It is not YAML, or not a map.
+    #[error("{} is no cassandra.yaml: {what}", .path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// Where and what.
+        what: String,
+    },
+    /// A value is not of the kind that it must be.
+    #[error("{}: {key} must be {expected}", .path.display())]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// What would be right.
+        expected: &'static str,
+    },
+}
+
+impl CassandraYaml {
+    /// Reads a cassandra.yaml. Directories that it does not name are below `storage_directory`
+    /// (Java's `cassandra.storagedir`), as Cassandra has them.
+    pub fn load(path: &Path, storage_directory: &Path) -> Result<Self, YamlError> {
+        let unreadable = |source| YamlError::Unreadable { path: path.to_owned(), source };
+        let mut text = String::new();
+        let file = File::open(path).map_err(unreadable)?;
+        file.take(SIZE_LIMIT + 1).read_to_string(&mut text).map_err(unreadable)?;
+        if text.len() as u64 > SIZE_LIMIT {
+            return Err(unreadable(std::io::Error::other("it has more than 4 MiB")));
+        }
+        Self::parse(&text, path, storage_directory)
+    }
+
+    /// The same from its text; `path` is for messages.
+    pub fn parse(text: &str, path: &Path, storage_directory: &Path) -> Result<Self, YamlError> {
+        let malformed = |what: String| YamlError::Malformed { path: path.to_owned(), what };
+        let documents =
+            YamlLoader::load_from_str(text).map_err(|error| malformed(error.to_string()))?;
+        let root = documents.first().filter(|root| root.is_hash());
+        let root = root.ok_or_else(|| malformed("it has no keys".to_owned()))?;
+        let at = Keys { path, root };
+        let below = |name: &str| storage_directory.join(name);
+        let directory = |key, default: &str| -> Result<PathBuf, YamlError> {
+            Ok(at.text(key)?.map_or_else(|| below(default), PathBuf::from))
+        };
+        let mut data = at.texts("data_file_directories")?;
+        if data.is_empty() {
+            data.push(below("data").to_string_lossy().into_owned());
+        }
+        let encryption = Keys { path, root: &root["client_encryption_options"] };
+        let client_tls_enabled = encryption.flag("enabled")?;
+        let partitioner = at.text("partitioner")?.unwrap_or_default();
+        let partitioner = partitioner.rsplit('.').next().filter(|name| !name.is_empty());
+        Ok(Self {
+            cluster_name: at.text("cluster_name")?.unwrap_or_else(|| "Test Cluster".to_owned()),
+            data_file_directories: data.into_iter().map(PathBuf::from).collect(),
+            local_system_data_file_directory: at
+                .text("local_system_data_file_directory")?
+                .map(PathBuf::from),
+            commitlog_directory: directory("commitlog_directory", "commitlog")?,
+            saved_caches_directory: directory("saved_caches_directory", "saved_caches")?,
+            hints_directory: directory("hints_directory", "hints")?,
+            cdc_raw_directory: directory("cdc_raw_directory", "cdc_raw")?,
+            num_tokens: at.number("num_tokens")?,
+            initial_tokens: commas(&at.text("initial_token")?.unwrap_or_default()),
+            partitioner: partitioner.unwrap_or("Murmur3Partitioner").to_owned(),
+            listen_address: at.text("listen_address")?,
+            listen_interface: at.text("listen_interface")?,
+            broadcast_address: at.text("broadcast_address")?,
+            rpc_address: at.text("rpc_address")?,
+            rpc_interface: at.text("rpc_interface")?,
+            broadcast_rpc_address: at.text("broadcast_rpc_address")?,
+            native_transport_port: at.number("native_transport_port")?.unwrap_or(9042),
+            native_transport_port_ssl: at.number("native_transport_port_ssl")?,
+            storage_port: at.number("storage_port")?.unwrap_or(7000),
+            ssl_storage_port: at.number("ssl_storage_port")?.unwrap_or(7001),
+            seeds: seeds(root),
+            client_tls_enabled,
+            client_tls_required: client_tls_enabled && !encryption.flag("optional")?,
+        })
+    }
+
+    /// Every directory that has data of tables, each once: `data_file_directories`, then
+    /// `local_system_data_file_directory` if it is another. A snapshot is the union of all.
+    pub fn all_data_directories(&self) -> Vec<PathBuf> {
+        let mut all = self.data_file_directories.clone();
+        let local = self.local_system_data_file_directory.iter();
+        all.extend(local.filter(|local| !self.data_file_directories.contains(local)).cloned());
+        all
+    }
+}
+
+/// Keys of one map.
+struct Keys<'a> {
+    path: &'a Path,
+    root: &'a Yaml,
+}
+
+impl Keys<'_> {
+    fn wrong(&self, key: &str, expected: &'static str) -> YamlError {
+        YamlError::Value { path: self.path.to_owned(), key: key.to_owned(), expected }
+    }
+
+    /// A text; none if it is absent, empty or null. Numbers count as the text that they are.
+    fn text(&self, key: &str) -> Result<Option<String>, YamlError> {
+        scalar(&self.root[key]).map_err(|()| self.wrong(key, "one text, not a list or a map"))
+    }
+
+    /// A list of texts, or one text: both are seen, and Cassandra takes both.
+    fn texts(&self, key: &str) -> Result<Vec<String>, YamlError> {
+        let value = &self.root[key];
+        let wrong = |()| self.wrong(key, "a list of paths");
+        match value {
+            Yaml::Array(items) => {
+                let items = items.iter().map(scalar).collect::<Result<Vec<_>, ()>>();
+                Ok(items.map_err(wrong)?.into_iter().flatten().collect())
+            }
+            one => Ok(commas(&scalar(one).map_err(wrong)?.unwrap_or_default())),
+        }
+    }
+
+    fn number<T: std::str::FromStr>(&self, key: &str) -> Result<Option<T>, YamlError> {
+        self.text(key)?
+            .map(|text| text.parse().map_err(|_nan| self.wrong(key, "a number that can be one")))
+            .transpose()
+    }
+
+    fn flag(&self, key: &str) -> Result<bool, YamlError> {
+        match self.text(key)?.as_deref() {
+            None => Ok(false),
+            Some(text) if text.eq_ignore_ascii_case("true") => Ok(true),
+            Some(text) if text.eq_ignore_ascii_case("false") => Ok(false),
+            Some(_) => Err(self.wrong(key, "true or false")),
+        }
+    }
+}
+
+fn scalar(value: &Yaml) -> Result<Option<String>, ()> {
+    match value {
+        Yaml::String(text) | Yaml::Real(text) => {
+            Ok(Some(text.trim().to_owned()).filter(|text| !text.is_empty()))
+        }
+        Yaml::Integer(number) => Ok(Some(number.to_string())),
+        Yaml::Boolean(truth) => Ok(Some(truth.to_string())),
+        Yaml::Null | Yaml::BadValue => Ok(None),
+        Yaml::Array(_) | Yaml::Hash(_) | Yaml::Alias(_) => Err(()),
+    }
+}
+
+fn commas(text: &str) -> Vec<String> {
+    text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
+}
+
+/// `seed_provider: [{parameters: [{seeds: "a,b"}]}]`; other providers have none to tell.
+fn seeds(root: &Yaml) -> Vec<String> {
+    let provider = match &root["seed_provider"] {
+        Yaml::Array(providers) => providers.first().unwrap_or(&Yaml::BadValue),
+        other => other,
+    };
+    let parameters = match &provider["parameters"] {
+        Yaml::Array(parameters) => parameters.first().unwrap_or(&Yaml::BadValue),
+        other => other,
+    };
+    scalar(&parameters["seeds"]).ok().flatten().map(|text| commas(&text)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use test_case::test_case;
+
+    fn parse(text: &str) -> Result<CassandraYaml, YamlError> {
+        CassandraYaml::parse(text, Path::new("cassandra.yaml"), Path::new("/var/lib/cassandra"))
+    }
+
+    #[test]
+    fn what_is_not_said_is_as_cassandra_has_it() {
+        let yaml = parse("cluster_name: 'lab'").unwrap();
+        assert_eq!(yaml.data_file_directories, [Path::new("/var/lib/cassandra/data")]);
+        assert_eq!(yaml.commitlog_directory, Path::new("/var/lib/cassandra/commitlog"));
+        assert_eq!(yaml.cdc_raw_directory, Path::new("/var/lib/cassandra/cdc_raw"));
+        assert_eq!((yaml.native_transport_port, yaml.storage_port), (9042, 7000));
+        assert_eq!(yaml.partitioner, "Murmur3Partitioner");
+        assert!(!yaml.client_tls_required && yaml.seeds.is_empty());
+    }
+
+    #[test_case("data_file_directories: /a", &["/a"]; "one text")]
+    #[test_case("data_file_directories: [/a, /b]", &["/a", "/b"]; "flow list")]
+    #[test_case("data_file_directories:\n    - /a\n    - /b", &["/a", "/b"]; "block list")]
+    #[test_case("data_file_directories: []\nnum_tokens: 4", &["/var/lib/cassandra/data"]; "empty list")]
+    #[test_case("data_file_directories:\nnum_tokens: 4", &["/var/lib/cassandra/data"]; "null")]
+    fn data_directories_are_a_list_or_a_text(text: &str, expected: &[&str]) {
+        let yaml = parse(text).unwrap();
+        let expected: Vec<_> = expected.iter().map(PathBuf::from).collect();
+        assert_eq!(yaml.data_file_directories, expected);
+    }
+
+    #[test]
+    fn a_usual_file_is_read_whole() {
+        let yaml = parse(
+            "# comment\ncluster_name: 'lab'\nnum_tokens: 4\ninitial_token: '-1, 2'\n\
+             partitioner: org.apache.cassandra.dht.Murmur3Partitioner\n\
+             data_file_directories: [/d]\nlocal_system_data_file_directory: /s\n\
+             hints_directory: /h\nseed_provider:\n  - class_name: X\n    parameters:\n      \
+             - seeds: \"198.51.100.11:7000, 198.51.100.12\"\nlisten_address: 198.51.100.11\n\
+             native_transport_port: \"9142\"\nclient_encryption_options:\n  enabled: true\n  \
+             optional: false\n",
+        )
+        .unwrap();
+        assert_eq!(yaml.seeds, ["198.51.100.11:7000", "198.51.100.12"]);
+        assert_eq!(yaml.initial_tokens, ["-1", "2"]);
+        assert_eq!(yaml.all_data_directories(), [Path::new("/d"), Path::new("/s")]);
+        assert_eq!((yaml.num_tokens, yaml.native_transport_port), (Some(4), 9142));
+        assert!(yaml.client_tls_required);
+    }
+
+    #[test_case(""; "empty")]
+    #[test_case("just text"; "text")]
+    #[test_case("a: [b"; "broken")]
+    #[test_case("cluster_name: [a]"; "list for a text")]
+    #[test_case("storage_port: much"; "text for a number")]
+    #[test_case("storage_port: 70000"; "number too large")]
+    #[test_case("data_file_directories: {a: b}"; "map for a list")]
+    #[test_case("client_encryption_options: {enabled: perhaps}"; "text for a truth")]
+    fn a_file_that_means_nothing_is_refused(text: &str) {
+        assert!(parse(text).is_err());
+    }
+}
