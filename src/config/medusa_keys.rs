@@ -116,7 +116,7 @@ pub(super) static MEDUSA_KEYS: &[Key] = &[
     Key::ignored(
         "cassandra",
         "check_running",
-        Kind::Lines,
+        Kind::Command,
         Some("nodetool version"),
         "Medusa does not use it either; medusafs asks another node and CQL",
     ),

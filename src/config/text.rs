@@ -54,11 +54,8 @@ impl Config {
 
     fn line(&self, key: &Key, section: &str) -> Option<String> {
         let setting = self.setting(key, section)?;
-        let value = match (&setting.value, &setting.text) {
-            (Some(value), _) => without_passwords(value),
-            (None, Some(text)) if !text.is_empty() => text.clone(),
-            (None, _) => "-".to_owned(),
-        };
+        // A text that could not be read is not shown either: it may hold anything.
+        let value = setting.value.as_ref().map_or_else(|| "-".to_owned(), without_passwords);
         let value = value.replace('\n', "\\n");
         let ignored = match key.role {
             Role::Ignored(reason) => format!("; ignored: {reason}"),

@@ -386,7 +386,8 @@ fn no_password_stands_in_the_text_of_the_configuration_nor_in_a_message() {
         "{CLUSTER}[cassandra2]\n[grpc]\n"
     ).replace(
         "use_sudo = False",
-        "use_sudo = False\nsstableloader_tspw = hunter5\nnodetool_flags = -Dx.Password=hunter6 -pw hunter7",
+        "use_sudo = False\nsstableloader_tspw = hunter5\nnodetool_flags = -Dx.Password=hunter6 -pw hunter7\n\
+         check_running = nodetool -u a -pw hunter9 version",
     ));
     let config = files
         .load_with(&[], &[("MEDUSA_SSTABLELOADER_KSPW", "hunter8"), ("HOME", "/root")])
