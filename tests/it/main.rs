@@ -3,5 +3,6 @@
 
 mod config;
 mod layering;
+mod restore_node;
 mod staging_model;
 mod support;

@@ -213,7 +213,10 @@ impl Engine {
     }
 
     async fn step(&mut self, step: NodeStep, log: &Log) -> Result<(), RestoreError> {
-        if self.story().done.contains(&step) {
+        // A Cassandra that was started may be gone since, with the machine.
+        if self.story().done.contains(&step)
+            && (step != NodeStep::Start || self.tools.daemon.is_running().await?)
+        {
             return Ok(());
         }
         if step == NodeStep::Drain && self.story().cassandra_ran.is_none() {

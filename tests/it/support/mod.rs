@@ -1,3 +1,5 @@
 //! What several tests stand on.
 
 pub(crate) mod copying;
+pub(crate) mod mortal;
+pub(crate) mod node;
