@@ -290,19 +290,21 @@ impl Engine {
             NodeStep::Drain => self.drain(log).await,
             NodeStep::Fence => {
                 self.on_disk(fence::put_up).await?;
+                // While it runs: afterwards nothing tells what the service manager calls it.
                 if let Some(unit) = daemon.unit().await {
-                    // Before it is done: what may have happened must be taken back.
-                    self.journal.write(Entry::Barred(unit.clone()))?;
-                    if let Err(error) = daemon.bar(&unit).await {
-                        let why = ErrorChain(&error);
-                        log.note(&format!("{unit} could not be masked ({why}); the fence does"));
-                    }
+                    self.journal.write(Entry::Barred(unit))?;
                 }
                 Ok(())
             }
             NodeStep::Stop => daemon.stop(&self.job.order).await,
             NodeStep::Close => {
                 self.nothing_runs().await?;
+                if let Some(unit) = self.story().barred.clone()
+                    && let Err(error) = daemon.bar(&unit).await
+                {
+                    let why = ErrorChain(&error);
+                    log.note(&format!("{unit} could not be masked ({why}); the fence stands"));
+                }
                 self.on_disk(fence::close).await
             }
             NodeStep::SetAside => {

@@ -4,7 +4,7 @@
 //! system after a power cut, a configuration tool, a person. Two things see to that. A file with a name that Cassandra
 //! takes for a table it cannot read, at which it ends (`StartupChecks.checkSSTablesFormat`), also where it runs as
 //! root: put up before the stop, taken away last. And the data directories, which while Cassandra is stopped belong to
-//! root alone. The service manager's mask is a third, where there is one; see [`super::daemon`].
+//! root alone. The service manager is told too, where there is one; see [`super::daemon`].
 
 use std::path::{Path, PathBuf};
 

@@ -142,7 +142,7 @@ pub(super) enum Entry {
     },
     /// Whether Cassandra ran when the restore came to it.
     CassandraRan(bool),
-    /// The service manager was told not to start this unit.
+    /// The service manager is going to be told not to start this unit.
     Barred(String),
     /// What is about to be set aside.
     Originals(Vec<Originals>),
@@ -175,7 +175,7 @@ pub(super) struct Story {
     pub error: Option<String>,
     /// Whether Cassandra ran before.
     pub cassandra_ran: Option<bool>,
-    /// The unit that the service manager was told not to start.
+    /// The unit that the service manager was, or is going to be, told not to start.
     pub barred: Option<String>,
     /// What stood in the directories before; none if nothing was set aside.
     pub originals: Option<Vec<Originals>>,
