@@ -1,7 +1,7 @@
 //! A restore on the node: real directories and owners, a Cassandra that is played.
 //!
-//! The one thing that must never happen, whenever the machine dies, is a Cassandra that serves half a restore: the
-//! played one looks at all of its data whenever anybody starts it.
+//! The one thing that must never happen, whenever the machine dies, is a Cassandra that serves half
+//! a restore: the played one looks at all of its data whenever anybody starts it.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -19,7 +19,7 @@ use test_case::test_case;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::mortal::{Life, MortalDisk};
-use crate::support::node::{Node, PlayedCassandra};
+use crate::support::node::{CASSANDRA, Node, PlayedCassandra};
 
 const JOB: &str = "20261122T161400Z-restore-nightly";
 const DAY: u64 = 86_400;
@@ -72,21 +72,21 @@ impl Agent {
     async fn plan(&self, order: &Order) -> Result<PlanFacts, Failed> {
         match self.ask(RestoreRequest::Plan(order.clone())).await? {
             RestoreReply::Plan(facts) => Ok(facts),
-            other => panic!("{other:?}"),
+            other => unreachable!("{other:?}"),
         }
     }
 
     async fn stage(&self, order: &Order) -> Result<Staged, Failed> {
         match self.ask(RestoreRequest::Stage(order.clone())).await? {
             RestoreReply::Staged(staged) => Ok(staged),
-            other => panic!("{other:?}"),
+            other => unreachable!("{other:?}"),
         }
     }
 
     async fn report(&self, request: RestoreRequest) -> Result<JobReport, Failed> {
         match self.ask(request).await? {
             RestoreReply::Report(report) => Ok(report),
-            other => panic!("{other:?}"),
+            other => unreachable!("{other:?}"),
         }
     }
 
@@ -173,7 +173,7 @@ async fn what_is_placed_belongs_to_whom_the_data_directory_belongs() {
     immortal(&node).restore(&order(JOB)).await.unwrap();
     for (path, found) in node.tree() {
         if path.starts_with(node.data(0)) || path.starts_with(node.data(1)) {
-            assert_eq!((found.uid, found.gid), (node.uid(), node.uid()), "{}", path.display());
+            assert_eq!((found.uid, found.gid), (CASSANDRA, CASSANDRA), "{}", path.display());
         }
     }
 }
@@ -387,7 +387,7 @@ async fn a_fence_says_what_to_do_where_cassandra_points_to_it() {
     }
     let text = fs::read_to_string(node.fence().unwrap()).unwrap();
     assert!(text.contains(&format!("medusafs resume {JOB}")), "{text}");
-    assert!(text.contains(&format!("chown {}:{}", node.uid(), node.uid())), "{text}");
+    assert!(text.contains(&format!("chown {CASSANDRA}:{CASSANDRA}")), "{text}");
 }
 
 /// What follows a power cut.
@@ -397,8 +397,8 @@ enum Then {
     Undo,
 }
 
-/// The machine dies before each single change that a restore makes to the disk, one after the other; then it boots, and
-/// its init system starts Cassandra.
+/// The machine dies before each single change that a restore makes to the disk, one after the
+/// other; then it boots, and its init system starts Cassandra.
 #[test_case(Then::Resume; "resumed")]
 #[test_case(Then::Undo; "undone")]
 #[tokio::test]
@@ -423,12 +423,12 @@ async fn whenever_the_machine_dies_no_half_restore_is_served_and_it_ends_as_aske
                 Ok(_) | Err(RestoreError::Refused { .. }) => {
                     assert_eq!(node.tree(), before, "dead before change {breaths}");
                 }
-                Err(error) => panic!("dead before change {breaths}: {error:?}"),
+                Err(error) => unreachable!("dead before change {breaths}: {error:?}"),
             },
             Then::Resume => {
                 match agent.resume().await {
                     Ok(_) | Err(RestoreError::Refused { .. }) => {}
-                    Err(error) => panic!("dead before change {breaths}: {error:?}"),
+                    Err(error) => unreachable!("dead before change {breaths}: {error:?}"),
                 }
                 // Where it had not come to the stop, or to a first line, the job asks again.
                 if agent.swap(Reached::Started).await.is_err() {
@@ -526,7 +526,8 @@ async fn what_stands_in_the_way_of_a_repeated_step_is_kept_and_not_mixed_in() {
         }
         drop(agent);
         node.power_cut();
-        // Somebody took the fence away and started Cassandra, which made a new node of it, and put the fence back.
+        // Somebody took the fence away and started Cassandra, which made a new node of it, and put
+        // the fence back.
         let is_aside = !node.data(0).join("system").exists();
         if is_aside {
             node.cassandra_writes("system/local-7ad5/oa-1-big-Data.db");

@@ -68,8 +68,8 @@ impl Assignment {
     }
 }
 
-/// Assigns each SSTable to the directory that has most of it, staged before live, else to the one with most space
-/// left. `found` tells of a file in a directory, `free` the free bytes of one.
+/// Assigns each SSTable to the directory that has most of it, staged before live, else to the one
+/// with most space left. `found` tells of a file in a directory, `free` the free bytes of one.
 pub(super) fn assign(
     contents: &Contents,
     directories: &Directories,

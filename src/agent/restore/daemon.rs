@@ -30,7 +30,8 @@ pub trait Daemon: Send + Sync {
     /// Ends it, and returns when no process of it is left. Never kills what does not end by itself.
     async fn stop(&self, order: &Order) -> Result<(), RestoreError>;
 
-    /// Starts it, unless it runs, and returns when clients can connect. An error says what its log said.
+    /// Starts it, unless it runs, and returns when clients can connect. An error says what its log
+    /// said.
     async fn start(&self, order: &Order, listener: &dyn Listener) -> Result<(), RestoreError>;
 
     /// Gives placed directories the security labels of their new place, where the system has such.

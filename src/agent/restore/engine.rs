@@ -1,7 +1,8 @@
 //! The steps of a restore on one node, in order, forward and back.
 //!
-//! Each is written to the journal before it begins and when it is durable, may run again after having been cut off, and
-//! never trusts the journal about what it can see on the disk or among the processes.
+//! Each is written to the journal before it begins and when it is durable, may run again after
+//! having been cut off, and never trusts the journal about what it can see on the disk or among the
+//! processes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -136,8 +137,8 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// If Cassandra could not be stopped, all is as before but for the stage, and Cassandra runs. Later errors leave
-    /// the node as it stands, fenced; another try goes on from there.
+    /// If Cassandra could not be stopped, all is as before but for the stage, and Cassandra runs.
+    /// Later errors leave the node as it stands, fenced; another try goes on from there.
     pub(super) async fn forward(
         &mut self,
         until: Reached,

@@ -1,10 +1,11 @@
 //! The fence: while a node's data is half swapped, nothing can start Cassandra on it.
 //!
-//! Half a restore starts, says "up and normal", and serves empty tables; so no start may happen by whomever: an init
-//! system after a power cut, a configuration tool, a person. Two things see to that. A file with a name that Cassandra
-//! takes for a table it cannot read, at which it ends (`StartupChecks.checkSSTablesFormat`), also where it runs as
-//! root: put up before the stop, taken away last. And the data directories, which while Cassandra is stopped belong to
-//! root alone. The service manager is told too, where there is one; see [`super::daemon`].
+//! Half a restore starts, says "up and normal", and serves empty tables; so no start may happen by
+//! whomever: an init system after a power cut, a configuration tool, a person. Two things see to
+//! that. A file with a name that Cassandra takes for a table it cannot read, at which it ends
+//! (`StartupChecks.checkSSTablesFormat`), also where it runs as root: put up before the stop, taken
+//! away last. And the data directories, which while Cassandra is stopped belong to root alone. The
+//! service manager is told too, where there is one; see [`super::daemon`].
 
 use std::path::{Path, PathBuf};
 

@@ -19,8 +19,9 @@ fn all_folders(job: &JobId, directories: &Directories) -> Vec<Folder> {
     keyspaces.chain(emptied).map(|directory| Folder::of(job, directory)).collect()
 }
 
-/// Removes what is not needed any more after a restore, and writes down until when the rest is kept: what was set
-/// aside, so that the restore can be undone, or what had come since when it was undone.
+/// Removes what is not needed any more after a restore, and writes down until when the rest is
+/// kept: what was set aside, so that the restore can be undone, or what had come since when it was
+/// undone.
 pub(super) fn clean(job: &Job, now: UnixSeconds, disk: &dyn Disk) -> Result<(), RestoreError> {
     for folder in job.keyspace_folders() {
         for path in [folder.stage(), folder.part()] {

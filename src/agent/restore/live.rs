@@ -16,7 +16,9 @@ use super::listener::Listener;
 use super::order::Order;
 use super::places::Directories;
 use super::startup_log::StartupLog;
-use crate::cassandra::{CassandraYaml, Nodetool, NodetoolError, Program, RunningCassandra, running};
+use crate::cassandra::{
+    CassandraYaml, Nodetool, NodetoolError, Program, RunningCassandra, running,
+};
 
 /// How often a state that is waited for is looked at.
 const LOOK: Duration = Duration::from_millis(250);
@@ -25,13 +27,13 @@ const LOOK: Duration = Duration::from_millis(250);
 const ASK: Duration = Duration::from_secs(10);
 
 /// For an answer of nodetool, a small program.
-const SHORT: Duration = Duration::from_secs(60);
+const SHORT: Duration = Duration::from_mins(1);
 
 /// How long a start command may take to bring a process about.
-const APPEARS: Duration = Duration::from_secs(60);
+const APPEARS: Duration = Duration::from_mins(1);
 
 /// After this long without clients a Cassandra that is up is one that serves none.
-const NO_CLIENTS: Duration = Duration::from_secs(60);
+const NO_CLIENTS: Duration = Duration::from_mins(1);
 
 const USUAL_LOGS: &str = "/var/log/cassandra";
 
@@ -57,8 +59,8 @@ impl LiveCassandra {
         Self { nodetool, yaml_path, directories: directories(yaml), native }
     }
 
-    /// The processes of this Cassandra. One that does not tell its configuration is looked into: has it files of these
-    /// directories open? If that cannot be seen, it is taken for this one.
+    /// The processes of this Cassandra. One that does not tell its configuration is looked into:
+    /// has it files of these directories open? If that cannot be seen, it is taken for this one.
     async fn processes(&self) -> Result<Vec<RunningCassandra>, RestoreError> {
         let (yaml, data) = (self.yaml_path.clone(), self.directories.clone());
         blocking(move || {
@@ -205,7 +207,8 @@ impl Daemon for LiveCassandra {
         loop {
             let left = self.processes().await?;
             let Some(process) = left.first() else { return Ok(()) };
-            // A command that fails is no failure if Cassandra ends all the same; one that did nothing is.
+            // A command that fails is no failure if Cassandra ends all the same; one that did
+            // nothing is.
             if Instant::now() >= until || commanded.is_err() {
                 commanded?;
                 return Err(RestoreError::cassandra(format!(
@@ -245,7 +248,8 @@ impl Daemon for LiveCassandra {
                 asked = Some(Instant::now());
                 match self.nodetool.serves_clients(SHORT).await {
                     Ok(true) => return Ok(()),
-                    Ok(false) | Err(NodetoolError::Starting | NodetoolError::NotRunning { .. }) => {}
+                    Ok(false) | Err(NodetoolError::Starting | NodetoolError::NotRunning { .. }) => {
+                    }
                     Err(error) if connects => {
                         listener.note(&format!("clients can connect; nodetool says: {error}"));
                         return Ok(());

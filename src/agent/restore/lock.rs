@@ -5,14 +5,16 @@ use std::path::Path;
 
 use super::error::RestoreError;
 
-/// Held by the one agent that may change this node; the kernel lets go of it when the agent ends, however it ends.
+/// Held by the one agent that may change this node; the kernel lets go of it when the agent ends,
+/// however it ends.
 #[derive(Debug)]
 pub(super) struct NodeLock {
     _file: File,
 }
 
 impl NodeLock {
-    /// Takes the lock of the node whose first data directory this is. The directory itself is locked: nothing is left.
+    /// Takes the lock of the node whose first data directory this is. The directory itself is
+    /// locked: nothing is left.
     ///
     /// # Errors
     ///

@@ -1,4 +1,5 @@
-//! The restore of one node, as done on the node: stage, fence, stop, swap, start; and all of it backwards.
+//! The restore of one node, as done on the node: stage, fence, stop, swap, start; and all of it
+//! backwards.
 
 mod assign;
 mod daemon;

@@ -15,7 +15,8 @@ use super::disk::Disk;
 use super::error::RestoreError;
 use crate::model::{Clock, JobId, UnixSeconds};
 
-/// The version that this program writes. Entries may be added, never renamed or given another meaning.
+/// The version that this program writes. Entries may be added, never renamed or given another
+/// meaning.
 pub(super) const JOURNAL_VERSION: u32 = 1;
 
 /// A step on the node. The names stand in journals and never change.

@@ -1,4 +1,5 @@
-//! What a restore of one node is to do, and what the node was like before: all that an agent needs to go on alone.
+//! What a restore of one node is to do, and what the node was like before: all that an agent needs
+//! to go on alone.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -11,7 +12,8 @@ use super::error::RestoreError;
 use super::places::{Directories, Folder};
 use crate::model::{BackupName, ByteSize, Fqdn, JobId, Keyspace, Md5, ObjectKey, TableDirectory};
 
-/// The version that this program writes. Old readers refuse a newer one; keys may be added, never renamed.
+/// The version that this program writes. Old readers refuse a newer one; keys may be added, never
+/// renamed.
 pub(super) const ORDER_VERSION: u32 = 1;
 
 /// What happens to keyspaces of the node that the backup does not hold.
@@ -37,7 +39,8 @@ pub struct Order {
     pub store: PathBuf,
     /// The store's prefix.
     pub prefix: Option<String>,
-    /// The MD5 of the manifest that the plan was made from; another manifest is refused. None before there is a plan.
+    /// The MD5 of the manifest that the plan was made from; another manifest is refused. None
+    /// before there is a plan.
     pub manifest: Option<Md5>,
     /// What becomes of keyspaces that the backup does not hold.
     pub other_keyspaces: OtherKeyspaces,
@@ -213,7 +216,8 @@ impl Job {
         disk.write(&path, &bytes).map_err(RestoreError::disk("write", &path))
     }
 
-    /// Reads what [`write`](Self::write) wrote below `first`, a node's first data directory; none if nothing is there.
+    /// Reads what [`write`](Self::write) wrote below `first`, a node's first data directory; none
+    /// if nothing is there.
     pub fn read(job: &JobId, first: &Path) -> Result<Option<Self>, RestoreError> {
         let folder = Folder::of(job, first);
         let path = folder.order();

@@ -35,7 +35,8 @@ impl Pace {
         begin
     }
 
-    /// Waits until `bytes` may be moved, or the work is cancelled; calls `alive` at least ten times a second.
+    /// Waits until `bytes` may be moved, or the work is cancelled; calls `alive` at least ten times
+    /// a second.
     ///
     /// For threads of the caller's own: it blocks.
     pub(super) fn wait(&self, bytes: u64, cancelled: &CancellationToken, alive: impl Fn()) {

@@ -1,8 +1,9 @@
 //! Where a restore keeps what on the node's disks.
 //!
-//! Each directory that a restore touches has a folder of its own for the job inside itself, so that every move is a
-//! rename, also where directories are mounts. It lies below a directory called `backups`, which is where Cassandra,
-//! when it starts, looks no further (`StartupChecks.checkSSTablesFormat`).
+//! Each directory that a restore touches has a folder of its own for the job inside itself, so that
+//! every move is a rename, also where directories are mounts. It lies below a directory called
+//! `backups`, which is where Cassandra, when it starts, looks no further
+//! (`StartupChecks.checkSSTablesFormat`).
 
 use std::path::{Path, PathBuf};
 
@@ -15,8 +16,8 @@ use crate::model::{JobId, Keyspace};
 /// The name in each directory below which restores keep their things.
 pub(super) const HIDDEN: &str = ".medusafs";
 
-/// Keyspaces that Cassandra reads from one place only: the local system directory if one is set, else the first
-/// data directory.
+/// Keyspaces that Cassandra reads from one place only: the local system directory if one is set,
+/// else the first data directory.
 const LOCAL_SYSTEM: [&str; 2] = ["system", "system_schema"];
 
 /// The directories of cassandra.yaml that a restore touches.
@@ -136,12 +137,14 @@ impl Folder {
         self.path().join("log")
     }
 
-    /// Until when what was set aside is kept, in seconds since 1970. In the first data directory only.
+    /// Until when what was set aside is kept, in seconds since 1970. In the first data directory
+    /// only.
     pub fn kept_until(&self) -> PathBuf {
         self.path().join("kept-until")
     }
 
-    /// Makes the folder, closed to all but root, and the two above it, which Cassandra must be able to look into.
+    /// Makes the folder, closed to all but root, and the two above it, which Cassandra must be able
+    /// to look into.
     pub fn make(&self, disk: &dyn Disk) -> Result<(), RestoreError> {
         let open = Owner { uid: 0, gid: 0, mode: 0o755 };
         let hidden = self.directory.join(HIDDEN);

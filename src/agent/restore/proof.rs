@@ -1,8 +1,10 @@
-//! Proof that bytes are those of the backup: of a file that the node still has, and of one while it is copied.
+//! Proof that bytes are those of the backup: of a file that the node still has, and of one while it
+//! is copied.
 //!
-//! A file's MD5 proves it. For the big one, `Data.db`, the CRC32 in the `Digest.crc32` of its SSTable does as well: the
-//! digest came from the backup itself, and a CRC is read as fast as the disk gives. It is also what proves a `Data.db`
-//! of which Medusa recorded no hash (a file that a differential backup reused).
+//! A file's MD5 proves it. For the big one, `Data.db`, the CRC32 in the `Digest.crc32` of its
+//! SSTable does as well: the digest came from the backup itself, and a CRC is read as fast as the
+//! disk gives. It is also what proves a `Data.db` of which Medusa recorded no hash (a file that a
+//! differential backup reused).
 
 use std::io::{self, Read, Write};
 
@@ -30,7 +32,8 @@ pub(super) struct Expected {
 pub(super) enum Sureness {
     /// Its bytes are those that were backed up.
     Proven,
-    /// Its MD5 is right, but the SSTable's own digest says otherwise: it was damaged before it was backed up.
+    /// Its MD5 is right, but the SSTable's own digest says otherwise: it was damaged before it was
+    /// backed up.
     DamagedBefore,
     /// Nothing but its size was recorded.
     SizeOnly,
@@ -41,7 +44,8 @@ pub(super) fn component(file: &BackupFile) -> Option<&str> {
     file.name.file_name().splitn(4, '-').nth(3)
 }
 
-/// The SSTable that a file belongs to, its index's directory included: `.users_city/oa-5-big`. Other files stand alone.
+/// The SSTable that a file belongs to, its index's directory included: `.users_city/oa-5-big`.
+/// Other files stand alone.
 pub(super) fn sstable(file: &BackupFile) -> &str {
     let name = file.name.as_str();
     component(file).and_then(|component| name.strip_suffix(component)).unwrap_or(name)
@@ -52,8 +56,8 @@ pub(super) fn digest_value(text: &[u8]) -> Option<u32> {
     std::str::from_utf8(text).ok()?.trim().parse().ok()
 }
 
-/// Reads a file of the node to its end and says whether it is the backup's, by the cheapest sure proof. `step` is told
-/// of each chunk and ends the reading by an error.
+/// Reads a file of the node to its end and says whether it is the backup's, by the cheapest sure
+/// proof. `step` is told of each chunk and ends the reading by an error.
 pub(super) fn is_same(
     from: &mut impl Read,
     expected: &Expected,
@@ -85,7 +89,8 @@ pub(super) fn is_same(
         })
 }
 
-/// Copies a file and says how sure the copy is; or, as `Err` within, what differs from the backup's record.
+/// Copies a file and says how sure the copy is; or, as `Err` within, what differs from the backup's
+/// record.
 pub(super) fn copy(
     from: &mut impl Read,
     to: &mut impl Write,

@@ -153,7 +153,8 @@ pub struct Staged {
     pub linked_bytes: u64,
     /// Of these, files that an earlier try had brought.
     pub kept_files: u64,
-    /// Files of which the backup recorded no hash and nothing else proves the content: their size is right.
+    /// Files of which the backup recorded no hash and nothing else proves the content: their size
+    /// is right.
     pub by_size_only: u64,
 }
 

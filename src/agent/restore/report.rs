@@ -55,7 +55,8 @@ pub(super) fn of_story(story: &Story, folder: &Folder) -> JobReport {
     }
 }
 
-/// The reports of all jobs that left a folder on the node. One whose journal cannot be read is in it, as failed.
+/// The reports of all jobs that left a folder on the node. One whose journal cannot be read is in
+/// it, as failed.
 pub(super) fn all(directories: &Directories) -> Result<Vec<JobReport>, RestoreError> {
     let first = directories.first()?;
     let mut reports = Vec::new();

@@ -1,4 +1,5 @@
-//! An agent's restore side: requests in, answers out, and what happens when the conversation breaks.
+//! An agent's restore side: requests in, answers out, and what happens when the conversation
+//! breaks.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,7 +42,8 @@ impl RestoreSession {
         Self { directories, tools, sources, engine: Mutex::new(None), staging }
     }
 
-    /// Answers a request. Not to be dropped before it has answered: cancelling ends what can be ended.
+    /// Answers a request. Not to be dropped before it has answered: cancelling ends what can be
+    /// ended.
     pub async fn handle(
         &self,
         request: RestoreRequest,
@@ -70,8 +72,8 @@ impl RestoreSession {
         }
     }
 
-    /// The conversation is over. What touched Cassandra has been finished, for this waits for it; a stage is taken
-    /// back. Afterwards the agent may end.
+    /// The conversation is over. What touched Cassandra has been finished, for this waits for it; a
+    /// stage is taken back. Afterwards the agent may end.
     pub async fn is_over(&self) {
         self.staging.lock().cancel();
         let engine = self.engine.lock().await.take();

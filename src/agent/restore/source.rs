@@ -7,7 +7,8 @@ use std::fs::File;
 use super::order::Contents;
 use crate::model::{Md5, ObjectKey};
 
-/// A backup of one node, as the share gives it. Every call may block for as long as the share likes.
+/// A backup of one node, as the share gives it. Every call may block for as long as the share
+/// likes.
 pub trait Source: Send + Sync + Debug {
     /// The MD5 of its manifest, and what this names.
     fn contents(&self) -> Result<(Md5, Contents), Box<dyn Error + Send + Sync>>;

@@ -1,7 +1,8 @@
 //! The backup's files come to the node, beside its data, while Cassandra runs.
 //!
-//! A name below `stage/` means that the file is whole, proven, durable and of the right owner: it is written below
-//! `part/` and renamed. So a stage that was cut off anywhere goes on with what is there.
+//! A name below `stage/` means that the file is whole, proven, durable and of the right owner: it
+//! is written below `part/` and renamed. So a stage that was cut off anywhere goes on with what is
+//! there.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -30,7 +31,8 @@ use crate::model::{JobId, Progress};
 
 const NEWS: Duration = Duration::from_millis(500);
 
-/// Free bytes of the file system below `directory`, for others than root; none if it cannot be told.
+/// Free bytes of the file system below `directory`, for others than root; none if it cannot be
+/// told.
 pub(super) fn free_bytes(directory: &Path) -> u64 {
     rustix::fs::statvfs(directory).map_or(0, |found| found.f_bavail.saturating_mul(found.f_frsize))
 }
@@ -90,7 +92,8 @@ pub(super) fn stage(
     Ok(done)
 }
 
-/// Makes all directories of the stage, and says which in an order in which each comes after those above it.
+/// Makes all directories of the stage, and says which in an order in which each comes after those
+/// above it.
 fn make_directories(
     job: &Job,
     assignment: &Assignment,
@@ -314,8 +317,8 @@ impl Work {
         if self.cancelled.is_cancelled() { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
     }
 
-    /// Links a file that Cassandra has, if it is the backup's. Cassandra never changes a file in place: it writes a new
-    /// one and renames (Statistics.db), or removes.
+    /// Links a file that Cassandra has, if it is the backup's. Cassandra never changes a file in
+    /// place: it writes a new one and renames (Statistics.db), or removes.
     fn link(&self, live: &Path, target: &Path, expected: &Expected) -> Result<bool, RestoreError> {
         let opened = fs::OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(live);
         let mut file = match opened {
@@ -371,7 +374,8 @@ impl Work {
         self.disk.finish(&to, owner.for_files()).map_err(RestoreError::disk("write", part))?;
         self.disk.rename(part, target).map_err(RestoreError::disk("rename", part))?;
         forget(&from);
-        // The small files are read when Cassandra starts; the big ones would push out what it serves now.
+        // The small files are read when Cassandra starts; the big ones would push out what it
+        // serves now.
         if proof::component(file) == Some("Data.db") {
             forget(&to);
         }
@@ -386,8 +390,8 @@ fn forget(file: &File) {
     }
 }
 
-/// Says whether all files are staged, whole, once each, and of the right owner: asked again before Cassandra is
-/// stopped, for wrong owners are not noticed when it starts, only days later.
+/// Says whether all files are staged, whole, once each, and of the right owner: asked again before
+/// Cassandra is stopped, for wrong owners are not noticed when it starts, only days later.
 pub(super) fn check(job: &Job) -> Result<(), RestoreError> {
     let wrong = |what, path: &Path| {
         Err(RestoreError::Unexpected {

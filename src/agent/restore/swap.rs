@@ -1,8 +1,10 @@
-//! Old data out, new data in, and back: renames only, in an order that a power cut cannot make worse.
+//! Old data out, new data in, and back: renames only, in an order that a power cut cannot make
+//! worse.
 //!
-//! `system` is first out and last in: a Cassandra that starts without it while its peers are up ends with a clear
-//! error instead of serving what is half there. Every function may run again after it was cut off anywhere; whatever
-//! stands where something is to go is kept, never replaced, whatever the journal says.
+//! `system` is first out and last in: a Cassandra that starts without it while its peers are up
+//! ends with a clear error instead of serving what is half there. Every function may run again
+//! after it was cut off anywhere; whatever stands where something is to go is kept, never replaced,
+//! whatever the journal says.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,7 +19,8 @@ use super::places::{Folder, HIDDEN};
 
 const SYSTEM: &str = "system";
 
-/// The names in a directory; none if it does not exist. A name that is no UTF-8 is not Cassandra's and is left alone.
+/// The names in a directory; none if it does not exist. A name that is no UTF-8 is not Cassandra's
+/// and is left alone.
 fn names(directory: &Path) -> Result<BTreeSet<String>, RestoreError> {
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
@@ -110,7 +113,8 @@ pub(super) fn set_aside(
         let folder = job.folder(&old.directory);
         folder.make(disk)?;
         mover.make(&folder.aside())?;
-        // What appeared since the list was made is not the node's: a start that was cut off left it.
+        // What appeared since the list was made is not the node's: a start that was cut off left
+        // it.
         let mut found = names(&old.directory)?;
         if job.site.directories.emptied.contains(&old.directory) {
             found.remove(HIDDEN);

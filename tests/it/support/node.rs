@@ -21,7 +21,7 @@ use tempfile::TempDir;
 use super::mortal::Life;
 
 /// Nobody's user here; what is placed must become his.
-const CASSANDRA: u32 = 4242;
+pub(crate) const CASSANDRA: u32 = 4242;
 const JOB: &str = "20261122T161400Z-restore-nightly";
 
 /// What a directory entry is like.
@@ -147,7 +147,9 @@ impl Node {
         let emptied = vec![one.path().join("commitlog"), one.path().join("hints")];
         put(&emptied[0], &[("CommitLog-8-1.log", "a write"), ("CommitLog-8-2.log", "another")]);
         fs::create_dir_all(&emptied[1]).unwrap();
-        emptied.iter().for_each(|path| give_all(path));
+        for path in &emptied {
+            give_all(path);
+        }
         let share = TempDir::new_in("/dev/shm").unwrap();
         for (path, text, _) in BACKUP {
             put(share.path(), &[(path, &content(text))]);
@@ -164,10 +166,6 @@ impl Node {
             Arc::new(Share { home: share, mood: Mutex::default(), answers: Condvar::new() });
         let clock = Arc::new(HandClock::at(UnixSeconds(1_795_364_040)));
         Self { _homes: vec![one, two], data, emptied, cassandra, share, clock }
-    }
-
-    pub(crate) fn uid(&self) -> u32 {
-        CASSANDRA
     }
 
     pub(crate) fn data(&self, number: usize) -> &Path {
@@ -228,7 +226,8 @@ impl Node {
         self.cassandra.behaviour.lock().running = false;
     }
 
-    /// An init system, a configuration tool, a person. What they serve must be whole; see [`State::start`].
+    /// An init system, a configuration tool, a person. What they serve must be whole; see
+    /// [`State::start`].
     pub(crate) fn somebody_starts_cassandra(&self) {
         drop(self.cassandra.start());
     }
@@ -250,11 +249,8 @@ impl Node {
     }
 
     pub(crate) fn share_garbles(&self, name: &str) {
-        let (path, text, _) = BACKUP
-            .iter()
-            .filter(|(path, _, md5)| *md5 && path.ends_with(name))
-            .next_back()
-            .unwrap();
+        let (path, text, _) =
+            BACKUP.iter().rfind(|(path, _, md5)| *md5 && path.ends_with(name)).unwrap();
         let garbled = content(text).replace('a', "b");
         assert_ne!(garbled, content(text));
         put(self.share.home.path(), &[(path, &garbled)]);
@@ -270,7 +266,8 @@ impl Node {
     }
 }
 
-/// What Cassandra serves: the live files by keyspace, table and name, whatever data directory they are in.
+/// What Cassandra serves: the live files by keyspace, table and name, whatever data directory they
+/// are in.
 type Served = BTreeMap<String, String>;
 
 fn served(data: &[PathBuf]) -> Served {
