@@ -17,9 +17,11 @@ use super::examine::{Examiner, FactsCache};
 use super::files_cache::{FilesCache, Version};
 use super::index_scan::{IndexScan, is_its_own};
 use super::node_files_builder::NodeFilesBuilder;
-use super::state::State;
+use super::state::{State, Verdict};
 use super::unindexed::UnindexedScan;
-use super::{Backup, Backups, CatalogError, Damage, DamageKind, FileRef, MetaObject, NodeFiles};
+use super::{
+    Backup, Backups, CatalogError, Completeness, Damage, DamageKind, FileRef, MetaObject, NodeFiles,
+};
 
 /// How much a [`Catalog`] may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,17 +150,20 @@ impl Catalog {
     pub fn deepen(&self, depth: Depth, most: usize) -> Deepened {
         let shown = self.backups();
         let mut done = Deepened { is_changed: false, left: 0, error: None };
-        let mut looked = 0;
+        let mut verdicts = Vec::new();
         for backup in shown.newest_first() {
-            let is_known = self.inner.state.lock().has_verdict(&backup.name);
-            if !is_known {
-                if looked == most {
+            let mut is_good = backup.is_good();
+            if backup.state == Completeness::Unexamined {
+                if verdicts.len() == most {
                     done.left += 1;
                     continue;
                 }
-                looked += 1;
-                match self.examine(&backup.name) {
-                    Ok(is_changed) => done.is_changed |= is_changed,
+                match self.verdict(&backup.name) {
+                    Ok(verdict) => {
+                        is_good =
+                            verdict.state == Completeness::Complete && backup.damage.is_empty();
+                        verdicts.push((&backup.name, verdict));
+                    }
                     // It was removed meanwhile.
                     Err(CatalogError::NoBackup(_)) => {}
                     Err(error) => {
@@ -167,10 +172,16 @@ impl Catalog {
                     }
                 }
             }
-            let is_good = || self.backups().get(&backup.name).is_some_and(|now| now.is_good());
-            if depth == Depth::Latest && is_good() {
+            if depth == Depth::Latest && is_good {
                 break;
             }
+        }
+        if !verdicts.is_empty() {
+            done.is_changed = self.change(|state| {
+                for (name, verdict) in verdicts {
+                    state.set_verdict(name, verdict);
+                }
+            });
         }
         done
     }
@@ -178,11 +189,14 @@ impl Catalog {
     /// Looks into one backup now, also if it was looked into before. True if it is shown
     /// differently now.
     pub fn examine(&self, name: &BackupName) -> Result<bool, CatalogError> {
-        let inner = &*self.inner;
-        let found = inner.state.lock().found(name);
-        let found = found.ok_or_else(|| CatalogError::NoBackup(name.clone()))?;
-        let verdict = self.examiner(name).verdict(found)?;
+        let verdict = self.verdict(name)?;
         Ok(self.change(|state| state.set_verdict(name, verdict)))
+    }
+
+    fn verdict(&self, name: &BackupName) -> Result<Verdict, CatalogError> {
+        let found = self.inner.state.lock().found(name);
+        let found = found.ok_or_else(|| CatalogError::NoBackup(name.clone()))?;
+        self.examiner(name).verdict(found)
     }
 
     /// The files of a node backup, from its manifest or, where that is gone or garbled, from the

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::medusa::{
-    FormatError, IndexFile, Layout, MANIFEST_LIMIT, MetaFile, TOKENMAP_LIMIT, Tokenmap,
-    keyspaces_with_tables,
+    FormatError, IndexFile, Layout, MANIFEST_LIMIT, MODE_MARKERS, MetaFile, Mode, TOKENMAP_LIMIT,
+    Tokenmap, keyspaces_with_tables,
 };
 use crate::model::{BackupName, Fqdn, ObjectKey};
 use crate::observe::ErrorChain;
@@ -70,7 +70,7 @@ impl Examiner<'_> {
             match self.facts(fqdn, node)? {
                 Ok(said) => {
                     if is_wanted {
-                        self.judge(fqdn, node, &said, &mut reasons)?;
+                        self.judge(fqdn, node, &said.1, &mut reasons)?;
                     }
                     facts.insert(fqdn.clone(), said);
                 }
@@ -159,28 +159,26 @@ impl Examiner<'_> {
         let keys = self.copies(fqdn, MetaFile::Schema, is_indexed)?;
         self.first_good(&keys, |file, _| {
             let bytes = read_up_to(file, SCHEMA_LIMIT, "schema")?;
-            // Comments may be in any encoding; names that are not UTF-8 no table has.
-            Ok(String::from_utf8_lossy(&bytes).into_owned())
+            let text = String::from_utf8(bytes).ok().filter(|text| !text.is_empty());
+            text.ok_or(FormatError::NoText { what: "schema" })
         })
     }
 
-    /// What a node's manifest says in sum.
+    /// What a node's manifest says in sum, and its mode: by its files, or by the marker beside it.
     fn facts(
         &self,
         fqdn: &Fqdn,
         node: &FoundNode,
-    ) -> Result<Result<Arc<ManifestFacts>, Reason>, CatalogError> {
+    ) -> Result<Result<(Mode, Arc<ManifestFacts>), Reason>, CatalogError> {
         let keys = self.copies(fqdn, MetaFile::Manifest, node.is_indexed)?;
-        if keys.len() > 1 {
-            // The index outlives what it tells of; its copy of a manifest proves nothing alone.
-            match self.store.stat_directory(Some(&self.layout.meta(fqdn, self.name)?)) {
-                Ok(_) => {}
-                Err(error) if is_its_own(&error) => {
-                    return Ok(Err(Reason::DirectoryGone(fqdn.clone())));
-                }
-                Err(error) => return Err(error.into()),
+        // The index outlives what it tells of; its copy of a manifest proves nothing alone.
+        let meta = match self.store.names(Some(&self.layout.meta(fqdn, self.name)?)) {
+            Err(error) if is_its_own(&error) => {
+                return Ok(Err(Reason::DirectoryGone(fqdn.clone())));
             }
-        }
+            other => other?,
+        };
+        let is_marked = meta.iter().any(|entry| MODE_MARKERS.contains(&&*entry.name));
         let place = (self.name.clone(), fqdn.clone());
         let said = self.first_good(&keys, |file, stat| {
             let version = Version::from(stat);
@@ -197,6 +195,8 @@ impl Examiner<'_> {
             self.facts.lock().insert(place.clone(), (version, Arc::clone(&facts)));
             Ok(facts)
         })?;
+        let mode = |facts: &ManifestFacts| facts.mode.unwrap_or(Mode::of_marker(is_marked));
+        let said = said.map(|facts| (mode(&facts), facts));
         Ok(said.map_err(|why| Reason::NoManifest { node: fqdn.clone(), why }))
     }
 

@@ -31,7 +31,7 @@ pub(super) struct Verdict {
     pub(super) basis: Arc<Found>,
     pub(super) state: Completeness,
     pub(super) ring: Option<Arc<Tokenmap>>,
-    pub(super) facts: BTreeMap<Fqdn, Arc<ManifestFacts>>,
+    pub(super) facts: BTreeMap<Fqdn, (Mode, Arc<ManifestFacts>)>,
 }
 
 /// At most so many findings are kept of one backup.
@@ -85,10 +85,6 @@ impl State {
 
     pub(super) fn found(&self, name: &BackupName) -> Option<Arc<Found>> {
         self.found.get(name).map(Arc::clone)
-    }
-
-    pub(super) fn has_verdict(&self, name: &BackupName) -> bool {
-        self.verdicts.contains_key(name)
     }
 
     /// Keeps a verdict, if it still is about what is found.
@@ -204,12 +200,12 @@ fn build(
             let facts = facts_of(fqdn);
             let marked = Mode::of_marker(node.is_marked_differential);
             let backup = NodeBackup {
-                mode: facts.and_then(|facts| facts.mode).unwrap_or(marked),
+                mode: facts.map_or(marked, |(mode, _)| marked.max(*mode)),
                 started: node.started,
                 finished: node.finished,
                 is_indexed: node.is_indexed,
-                files: facts.map(|facts| facts.files),
-                size: facts.map(|facts| facts.size),
+                files: facts.map(|(_, facts)| facts.files),
+                size: facts.map(|(_, facts)| facts.size),
             };
             (fqdn.clone(), backup)
         })

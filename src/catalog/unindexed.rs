@@ -16,6 +16,7 @@ use super::state::{Found, FoundBackups, FoundNode};
 #[derive(Default)]
 pub(super) struct UnindexedScan {
     nodes: BTreeMap<Fqdn, NodeDirectory>,
+    was_cut: bool,
 }
 
 struct NodeDirectory {
@@ -62,6 +63,7 @@ impl UnindexedScan {
                 }
             }
         }
+        self.was_cut = is_cut;
         let found = found.into_iter().map(|(name, nodes)| (name, Arc::new(nodes))).collect();
         Ok((found, is_cut))
     }
@@ -80,13 +82,17 @@ impl UnindexedScan {
                 && entry.name != "index";
             let Some(fqdn) = Fqdn::parse(&entry.name).ok().filter(|_| is_node) else { continue };
             let version = Version::from(&entry.stat);
-            if let Some(old) = self.nodes.remove(&fqdn)
-                && old.is_settled
-                && old.version == version
-            {
-                nodes.insert(fqdn, old);
-                continue;
-            }
+            let old = self.nodes.remove(&fqdn);
+            let is_unchanged = old.as_ref().is_some_and(|old| old.version == version);
+            let dismissed = match old {
+                Some(old) if is_unchanged && old.is_settled => {
+                    nodes.insert(fqdn, old);
+                    continue;
+                }
+                // One that has changed is looked into anew, but not before the first look is over.
+                Some(old) if is_unchanged || self.was_cut => old.dismissed,
+                _ => BTreeSet::new(),
+            };
             let names = match store.names(Some(&layout.node(&fqdn)?)) {
                 Err(error) if is_its_own(&error) => continue,
                 other => other?,
@@ -97,7 +103,6 @@ impl UnindexedScan {
                 .filter_map(|entry| BackupName::parse(&entry.name).ok())
                 .collect();
             let is_settled = is_quiet(entry.stat.modified, newest);
-            let dismissed = BTreeSet::new();
             nodes.insert(fqdn, NodeDirectory { version, is_settled, names, dismissed });
         }
         self.nodes = nodes;

@@ -33,6 +33,12 @@ pub enum FormatError {
         /// Where it stops making sense.
         source: serde_json::Error,
     },
+    /// Empty, or no text at all: what a crash or a bad disk leaves.
+    #[error("the {what} is empty, or is no text")]
+    NoText {
+        /// "schema", …
+        what: &'static str,
+    },
     /// The bytes could not be read: nothing is known of their form.
     #[error("cannot read the {what}")]
     Read {

@@ -1,8 +1,13 @@
 //! Every integration test, in one program: it links once.
 #![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
+mod catalog;
 mod config;
+mod damage;
 mod layering;
+mod lease;
+mod medusa_archives;
 mod restore_node;
 mod staging_model;
+mod store_contract;
 mod support;
