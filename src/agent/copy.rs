@@ -132,6 +132,9 @@ impl<'a, T: Clone> Copier<'a, T> {
         if bytes != file.bytes {
             return Err(changed(&file.path, file.bytes, bytes));
         }
+        // Begins to write back, waiting for nothing: where blocks are allocated as late as that, a
+        // batch's files get them together, and the batch's first sync is nearly its last.
+        draft.forget_cached();
         Ok((draft, Md5(hasher.finalize().into())))
     }
 
