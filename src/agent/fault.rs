@@ -39,6 +39,10 @@ pub enum FaultKind {
     NodeFull,
     /// The node's own files cannot be read or written.
     NodeFiles,
+    /// The node or the backup is not fit for what was asked; nothing was changed.
+    Refused,
+    /// Another job is at work on what this one needs.
+    Busy,
     /// Something took longer than it may.
     TimedOut,
     /// A request that does not fit what went before it: a bug on the job's side.

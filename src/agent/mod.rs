@@ -3,10 +3,12 @@
 //! The other side of the wire lives one floor up, in `cluster`: it starts `medusafs agent` over
 //! SSH and speaks [`protocol`] with it. The words of the wire are plain data and do no I/O.
 
+mod ask_nodetool;
 mod backup_protocol;
 mod conversation;
 mod copy;
 mod error;
+mod facts;
 mod facts_protocol;
 mod fault;
 #[cfg(test)]
@@ -14,22 +16,24 @@ mod fixture;
 mod known;
 mod limit;
 mod lines;
+mod mount;
+mod own_name;
 mod place;
 pub mod protocol;
-#[cfg_attr(not(test), expect(dead_code, reason = "the session that is served comes next"))]
 mod publish;
 mod record;
 pub mod restore;
+mod restore_side;
 mod reuse;
-#[cfg_attr(not(test), expect(dead_code, reason = "the session that is served comes next"))]
 mod serve;
+mod session;
+mod share;
+mod snapshot;
 mod snapshot_files;
 mod source;
-#[cfg_attr(not(test), expect(dead_code, reason = "the session that is served comes next"))]
 mod task;
-#[cfg_attr(not(test), expect(dead_code, reason = "the session that is served comes next"))]
 mod upload;
 mod workers;
 
 pub use lines::Lines;
-pub use serve::Ended;
+pub use serve::{Ended, serve};

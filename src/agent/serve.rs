@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 use tokio_util::task::TaskTracker;
@@ -18,7 +20,9 @@ use super::protocol::{
     DEAD_AFTER, Event, Fault, FaultKind, HEARTBEAT, Message, Reply, Request, RequestId, decode,
     encode, greeting,
 };
+use super::session::Session;
 use super::task::Task;
+use crate::model::SystemClock;
 use crate::tasks::Scope;
 
 /// No more requests than this at once; a job needs a handful.
@@ -61,6 +65,33 @@ impl Ended {
     pub fn exit_status(self) -> u8 {
         u8::from(self != Self::Closed)
     }
+}
+
+/// Serves a job over the agent's standard input and output until it ends. Blocking calls that hang
+/// on the share may outlive this: the caller ends the process without waiting for its threads.
+///
+/// Whatever the end is, what was not finished has been taken back, as far as it can be, but for a
+/// restore that has stopped Cassandra: that has been finished.
+pub async fn serve<R, W>(stdin: R, stdout: W) -> Ended
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin + Send + 'static,
+{
+    let session = Session::new(Arc::new(SystemClock));
+    converse(Arc::new(session), stdin, stdout, signalled()).await
+}
+
+/// Done when the system wants the process to end.
+async fn signalled() {
+    let kinds = [SignalKind::terminate(), SignalKind::hangup(), SignalKind::interrupt()];
+    let waits = kinds.into_iter().filter_map(|kind| signal(kind).ok());
+    let mut waits: Vec<_> =
+        waits.map(|mut heard| Box::pin(async move { heard.recv().await })).collect();
+    std::future::poll_fn(|cx| {
+        let came = waits.iter_mut().any(|wait| wait.as_mut().poll(cx).is_ready());
+        if came { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
 }
 
 /// Serves one conversation to its end, `stop` being a future that is done on a signal. Whatever

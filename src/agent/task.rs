@@ -51,6 +51,11 @@ impl Task {
         self.cancelled.cancelled().await;
     }
 
+    /// What is cancelled with it, for code that knows no task.
+    pub(super) fn token(&self) -> &CancellationToken {
+        &self.cancelled
+    }
+
     /// Cancels it.
     pub(super) fn cancel(&self) {
         self.cancelled.cancel();

@@ -1,0 +1,262 @@
+//! What can be seen of a node without asking Cassandra.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::net::{TcpStream, ToSocketAddrs};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::error::AgentError;
+use super::own_name::{full_name, own_name};
+use super::protocol::{
+    CassandraFacts, DiskFacts, Facts, Fault, FaultKind, Hello, LeftSnapshot, Leftovers, Running,
+};
+use super::task::on_a_thread;
+use crate::cassandra::{CassandraYaml, USUAL_STORAGE_DIRECTORY, running};
+use crate::config::NodeNaming;
+use crate::model::Clock;
+use crate::observe::ErrorChain;
+
+/// How long a client's connection may take on the node itself.
+const CONNECT_LIMIT: Duration = Duration::from_secs(1);
+
+/// medusafs's own directory below a data directory.
+const WORK: &str = ".medusafs";
+
+/// cassandra.yaml as this node's Cassandra has it, each directory once.
+pub(super) fn read_yaml(path: &Path) -> Result<CassandraYaml, AgentError> {
+    let all = running().map_err(|error| {
+        AgentError::wrong(FaultKind::NodeFiles, ErrorChain(&error).to_string(), "")
+    })?;
+    let of_process = all.into_iter().find_map(|process| process.storage_directory);
+    let storage = of_process.unwrap_or_else(|| PathBuf::from(USUAL_STORAGE_DIRECTORY));
+    CassandraYaml::load(path, &storage).map_err(|error| {
+        let what = ErrorChain(&error).to_string();
+        let remedy = "correct [cassandra] config_file, or the file, on this node";
+        AgentError::wrong(FaultKind::Settings, what, remedy)
+    })
+}
+
+/// The data directories that are there, each once whatever it is called: one listed twice by way
+/// of a link would make every file a double.
+pub(super) fn data_directories(yaml: &CassandraYaml) -> Result<Vec<PathBuf>, AgentError> {
+    let (mut seen, mut found) = (BTreeSet::new(), Vec::new());
+    for directory in yaml.all_data_directories() {
+        let stat = match fs::metadata(&directory) {
+            // Cassandra makes the second one when it first needs it.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            other => other.map_err(AgentError::node_file("look at", &directory))?,
+        };
+        if seen.insert((stat.dev(), stat.ino())) {
+            found.push(directory);
+        }
+    }
+    if found.is_empty() {
+        let listed = yaml.all_data_directories();
+        let listed: Vec<_> = listed.iter().map(|path| path.display().to_string()).collect();
+        let what = format!("none of Cassandra's data directories is there: {}", listed.join(", "));
+        let remedy = "see data_file_directories in cassandra.yaml, and whether its disk is mounted";
+        return Err(AgentError::wrong(FaultKind::NodeFiles, what, remedy));
+    }
+    Ok(found)
+}
+
+/// Gathers all of it.
+pub(super) async fn facts(
+    hello: &Hello,
+    yaml: &CassandraYaml,
+    data: &[PathBuf],
+    clock: &dyn Clock,
+) -> Result<Facts, Fault> {
+    let host_name = host_name()?;
+    let naming = naming(hello)?;
+    let resolve = naming.as_ref().map_or(hello.resolve_ip_addresses, |it| it.resolve_own_name);
+    let configured = naming.and_then(|naming| naming.fqdn).map(|fqdn| fqdn.to_string());
+    // Medusa takes the system's own name, also where it is written down, for "not set".
+    let configured_fqdn = match configured {
+        Some(name) if name == full_name(&host_name).await => None,
+        other => other,
+    };
+    let resolved_fqdn = own_name(&host_name, resolve).await;
+    let (on_disk, of_yaml) = (data.to_vec(), yaml.clone());
+    let (running, disks, left) = on_a_thread("facts", move || {
+        let disks = on_disk.iter().map(|directory| disk(directory)).collect::<Result<_, _>>()?;
+        Ok((whether_running(&of_yaml)?, disks, leftovers(&on_disk)?))
+    })
+    .await?;
+    Ok(Facts {
+        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        host_name,
+        uid: rustix::process::geteuid().as_raw(),
+        processors: std::thread::available_parallelism()
+            .map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX)),
+        configured_fqdn,
+        resolved_fqdn,
+        clock: clock.now(),
+        cassandra: of_yaml_facts(yaml),
+        running,
+        disks,
+        left,
+    })
+}
+
+fn host_name() -> Result<String, AgentError> {
+    let said = nix::sys::utsname::uname().map_err(|errno| {
+        AgentError::node_file("ask for", Path::new("the host name"))(errno.into())
+    })?;
+    Ok(said.nodename().to_string_lossy().into_owned())
+}
+
+fn naming(hello: &Hello) -> Result<Option<NodeNaming>, AgentError> {
+    if !hello.medusa_ini.exists() {
+        return Ok(None);
+    }
+    // The environment of a login over SSH is not that of the node's Medusa.
+    NodeNaming::read(&hello.medusa_ini, &BTreeMap::new()).map(Some).map_err(|error| {
+        let what = ErrorChain(&error).to_string();
+        AgentError::wrong(FaultKind::Settings, what, "correct that file on this node")
+    })
+}
+
+fn of_yaml_facts(yaml: &CassandraYaml) -> CassandraFacts {
+    CassandraFacts {
+        cluster_name: yaml.cluster_name.clone(),
+        data_directories: yaml.all_data_directories(),
+        commitlog_directory: Some(yaml.commitlog_directory.clone()),
+        saved_caches_directory: Some(yaml.saved_caches_directory.clone()),
+        hints_directory: Some(yaml.hints_directory.clone()),
+        cdc_raw_directory: Some(yaml.cdc_raw_directory.clone()),
+        listen_address: yaml.listen_address.clone(),
+        broadcast_address: yaml.broadcast_address.clone(),
+        rpc_address: yaml.rpc_address.clone(),
+        broadcast_rpc_address: yaml.broadcast_rpc_address.clone(),
+        native_port: yaml.native_transport_port,
+        native_port_ssl: yaml.native_transport_port_ssl,
+        storage_port: yaml.storage_port,
+        client_tls_required: yaml.client_tls_required,
+        client_tls_enabled: yaml.client_tls_enabled,
+        seeds: yaml.seeds.clone(),
+        num_tokens: yaml.num_tokens,
+        initial_tokens: yaml.initial_tokens.clone(),
+    }
+}
+
+fn whether_running(yaml: &CassandraYaml) -> Result<Running, AgentError> {
+    let processes = running().map_err(|error| {
+        AgentError::wrong(FaultKind::NodeFiles, ErrorChain(&error).to_string(), "")
+    })?;
+    if processes.is_empty() {
+        return Ok(Running::Stopped);
+    }
+    let ours = [&yaml.rpc_address, &yaml.listen_address, &yaml.broadcast_rpc_address];
+    let named = ours.into_iter().flatten().map(String::as_str).filter(|it| !it.is_empty());
+    let addresses = named.chain(["127.0.0.1", "::1"]);
+    let serves = addresses.into_iter().any(|host| accepts(host, yaml.native_transport_port));
+    Ok(if serves { Running::Serving } else { Running::NotServing })
+}
+
+fn accepts(host: &str, port: u16) -> bool {
+    let Ok(mut found) = (host, port).to_socket_addrs() else { return false };
+    found.any(|address| TcpStream::connect_timeout(&address, CONNECT_LIMIT).is_ok())
+}
+
+fn disk(directory: &Path) -> Result<DiskFacts, AgentError> {
+    let stat = fs::metadata(directory).map_err(AgentError::node_file("look at", directory))?;
+    let space = rustix::fs::statvfs(directory)
+        .map_err(|errno| AgentError::node_file("ask for the space of", directory)(errno.into()))?;
+    Ok(DiskFacts {
+        directory: directory.to_owned(),
+        device: stat.dev(),
+        total_bytes: space.f_blocks.saturating_mul(space.f_frsize),
+        available_bytes: space.f_bavail.saturating_mul(space.f_frsize),
+        owner_uid: stat.uid(),
+        owner_gid: stat.gid(),
+    })
+}
+
+fn leftovers(data: &[PathBuf]) -> Result<Leftovers, AgentError> {
+    let mut left = Leftovers::default();
+    let mut tags: BTreeMap<String, u64> = BTreeMap::new();
+    for directory in data {
+        let stat = fs::metadata(directory).map_err(AgentError::node_file("look at", directory))?;
+        // 0700 of root's: what a restore does to it. Cassandra's own user could not enter.
+        if stat.uid() == 0 && stat.mode() & 0o777 == 0o700 && is_others(directory)? {
+            left.fenced.push(directory.clone());
+        }
+        let work = directory.join(WORK);
+        if work.is_dir() {
+            left.work_directories.push(work);
+        }
+        for table in names(directory)?.iter().flat_map(|keyspace| names(keyspace)).flatten() {
+            for snapshot in names(&table.join("snapshots"))? {
+                let tag = snapshot.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+                if tag.starts_with("medusa") {
+                    *tags.entry(tag.to_owned()).or_default() += 1;
+                }
+            }
+        }
+    }
+    left.snapshots = tags.into_iter().map(|(tag, tables)| LeftSnapshot { tag, tables }).collect();
+    Ok(left)
+}
+
+/// Whether what lies in a directory belongs to another user than root.
+fn is_others(directory: &Path) -> Result<bool, AgentError> {
+    for path in names(directory)? {
+        let stat = fs::metadata(&path).map_err(AgentError::node_file("look at", &path))?;
+        if stat.uid() != 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Sub-directories; none of what is no directory or is not there.
+fn names(directory: &Path) -> Result<Vec<PathBuf>, AgentError> {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(AgentError::node_file("list", directory))?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(AgentError::node_file("list", directory))?.path();
+        if path.is_dir() {
+            found.push(path);
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::fixture::{Fixture, ORDERS};
+
+    #[test]
+    fn snapshots_of_medusas_tags_are_seen_and_other_peoples_not() {
+        let node = Fixture::new();
+        node.sstable(ORDERS, "nb-1-big", "rows");
+        node.snapshot("yesterday");
+        let mine = node.data().join(ORDERS).join("snapshots/before-upgrade");
+        fs::create_dir_all(mine).unwrap();
+        let left = leftovers(&[node.data()]).unwrap();
+        let tag = "medusa-yesterday".to_owned();
+        assert_eq!(left.snapshots, [LeftSnapshot { tag, tables: 1 }]);
+        assert!(left.fenced.is_empty());
+    }
+
+    #[test]
+    fn a_data_directory_that_is_listed_twice_by_way_of_a_link_counts_once() {
+        let node = Fixture::new();
+        let link = node.root().join("link");
+        std::os::unix::fs::symlink(node.data(), &link).unwrap();
+        let text = format!(
+            "data_file_directories: [{}, {}, /no/such]\n",
+            node.data().display(),
+            link.display()
+        );
+        let yaml = CassandraYaml::parse(&text, Path::new("x"), Path::new("/var/lib")).unwrap();
+        assert_eq!(data_directories(&yaml).unwrap(), [node.data()]);
+    }
+}

@@ -1,0 +1,293 @@
+//! One conversation: what was asked, what was done on this node, and how it is taken back.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use tokio::sync::OnceCell;
+use tracing::{error, warn};
+
+use super::ask_nodetool;
+use super::error::AgentError;
+use super::facts::{data_directories, facts, read_yaml};
+use super::place::BackupPlace;
+use super::protocol::{
+    Cleared, Fault, FaultKind, Hello, Reply, Request, ShareWritten, SharedNonces, SnapshotTag,
+    Uploaded, Withdrawn,
+};
+use super::publish::publish;
+use super::restore_side::RestoreSide;
+use super::serve::Handler;
+use super::share::{nonce_key, probe, read_nonces, write_nonce};
+use super::snapshot;
+use super::task::{Task, on_a_thread};
+use super::upload::upload;
+use crate::cassandra::Nodetool;
+use crate::medusa::Layout;
+use crate::model::{BackupName, Clock, Fqdn, ObjectKey};
+use crate::observe::ErrorChain;
+use crate::store::{BlockingPool, PoolLimits, Store};
+
+/// For a few small calls to the share.
+const SHARE_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long a share may hold on to work that is called off, before the agent lets go of it.
+const LET_GO: Duration = Duration::from_secs(10);
+
+/// The agent's side of a conversation.
+pub(super) struct Session {
+    clock: Arc<dyn Clock>,
+    node: OnceCell<Arc<Node>>,
+    pool: BlockingPool,
+    /// What is to be taken back at the end.
+    mine: Mutex<Mine>,
+}
+
+/// What the first request said, and what follows from it.
+struct Node {
+    hello: Hello,
+    layout: Layout,
+    nodetool: Nodetool,
+    data: Vec<PathBuf>,
+    store: OnceCell<Store>,
+    /// This agent's own directory for temporary files, when no backup's node name says which.
+    scratch: ObjectKey,
+    restore: RestoreSide,
+}
+
+#[derive(Default)]
+struct Mine {
+    snapshots: BTreeSet<SnapshotTag>,
+    /// On the share: files, and directories with all that is in them.
+    files: BTreeSet<ObjectKey>,
+    directories: BTreeSet<ObjectKey>,
+}
+
+impl Session {
+    /// A session in which nothing has been asked.
+    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
+        let pool = BlockingPool::new(PoolLimits { threads: 4, hung: 8, queue: 64 });
+        Self { clock, node: OnceCell::new(), pool, mine: Mutex::default() }
+    }
+
+    fn node(&self) -> Result<&Arc<Node>, AgentError> {
+        self.node.get().ok_or_else(|| {
+            AgentError::wrong(FaultKind::OutOfOrder, "the first request is to be a hello", "")
+        })
+    }
+
+    async fn hello(&self, hello: Hello) -> Result<Reply, Fault> {
+        let path = hello.cassandra_yaml.clone();
+        let (yaml, data) = on_a_thread("yaml", move || {
+            let yaml = read_yaml(&path)?;
+            let data = data_directories(&yaml)?;
+            Ok((yaml, data))
+        })
+        .await?;
+        let layout = Layout::new(hello.prefix.as_deref()).map_err(|error| {
+            let what = ErrorChain(&error).to_string();
+            AgentError::wrong(FaultKind::Settings, what, "correct [storage] prefix")
+        })?;
+        let nodetool = ask_nodetool::nodetool(&hello.nodetool);
+        let scratch = format!("agent-{:016x}", rand::random::<u64>());
+        let node = Node {
+            scratch: layout
+                .temporary(&hello.job)
+                .and_then(|job| job.join(&scratch))
+                .map_err(AgentError::from)?,
+            restore: RestoreSide::new(nodetool.clone(), &hello, &yaml, Arc::clone(&self.clock)),
+            store: OnceCell::new(),
+            hello: hello.clone(),
+            layout,
+            nodetool,
+            data,
+        };
+        let seen = facts(&hello, &yaml, &node.data, &*self.clock).await?;
+        if self.node.set(Arc::new(node)).is_err() {
+            let what = "a hello was said already";
+            return Err(AgentError::wrong(FaultKind::OutOfOrder, what, "").into());
+        }
+        Ok(seen.into())
+    }
+
+    /// Small work on the share, which may hang.
+    async fn on_the_share<T, W>(&self, doing: &str, work: W) -> Result<T, Fault>
+    where
+        T: Send + 'static,
+        W: FnOnce() -> Result<T, AgentError> + Send + 'static,
+    {
+        let done = self.pool.run(SHARE_LIMIT, doing, work).await.map_err(AgentError::from)?;
+        Ok(done?)
+    }
+
+    async fn store(&self, node: &Node) -> Result<Store, Fault> {
+        let open = || {
+            let root = node.hello.store.clone();
+            self.on_the_share("for the share to open", move || Ok(Store::open(&root)?))
+        };
+        node.store.get_or_try_init(open).await.cloned()
+    }
+
+    /// Where a backup goes. Its temporary files have a directory for each node: the nodes of one
+    /// job share the job's.
+    async fn place(
+        &self,
+        node: &Node,
+        fqdn: &Fqdn,
+        backup: &BackupName,
+    ) -> Result<BackupPlace, Fault> {
+        let job = node.layout.temporary(&node.hello.job);
+        let temporary = job.and_then(|job| job.join(fqdn.as_str())).map_err(AgentError::from)?;
+        self.mine.lock().directories.insert(temporary.clone());
+        Ok(BackupPlace {
+            store: self.store(node).await?,
+            layout: node.layout.clone(),
+            temporary,
+            node: fqdn.clone(),
+            backup: backup.clone(),
+        })
+    }
+
+    async fn answer(&self, request: Request, task: &Task) -> Result<Reply, Fault> {
+        if let Request::Hello(hello) = request {
+            return self.hello(hello).await;
+        }
+        let node = Arc::clone(self.node()?);
+        match request {
+            Request::Hello(hello) => self.hello(hello).await,
+            Request::AskNodetool(wished) => {
+                Ok(ask_nodetool::ask(&node.nodetool, wished).await.into())
+            }
+            Request::ShareWrite(request) => self.leave_nonce(&node, request.nonce).await,
+            Request::ShareRead(request) => {
+                let (store, layout) = (self.store(&node).await?, node.layout.clone());
+                let read = move || read_nonces(&store, &layout, &request.nonces);
+                let found = self.on_the_share("for the share to show nonces", read).await?;
+                Ok(SharedNonces { found }.into())
+            }
+            Request::ShareProbe(_) => {
+                let (store, scratch) = (self.store(&node).await?, node.scratch.clone());
+                self.mine.lock().directories.insert(scratch.clone());
+                let clock = Arc::clone(&self.clock);
+                let probe = move || probe(&store, &scratch, &*clock);
+                Ok(self.on_the_share("for the share to take a probe", probe).await?.into())
+            }
+            Request::Snapshot(request) => {
+                self.mine.lock().snapshots.insert(request.tag.clone());
+                let (nodetool, data) = (&node.nodetool, &node.data);
+                let taken = snapshot::take(nodetool, data, &request, &*self.clock, task).await;
+                if taken.as_ref().is_err_and(|fault| fault.kind == FaultKind::Exists) {
+                    // It is somebody else's.
+                    self.mine.lock().snapshots.remove(&request.tag);
+                }
+                Ok(taken?.into())
+            }
+            Request::Upload(request) => {
+                let place = self.place(&node, &request.node, &request.backup).await?;
+                let (data, for_thread) = (node.data.clone(), task.clone());
+                let work = on_a_thread("upload", move || {
+                    Ok(upload(&place, &data, &request, &for_thread)?)
+                });
+                let uploaded: Uploaded = or_let_go(task, work).await?;
+                Ok(uploaded.into())
+            }
+            Request::Publish(request) => {
+                let place = self.place(&node, &request.node, &request.backup).await?;
+                let for_thread = task.clone();
+                let work =
+                    on_a_thread("publish", move || Ok(publish(&place, &request, &for_thread)?));
+                Ok(or_let_go(task, work).await?.into())
+            }
+            Request::Clear(request) => {
+                let (nodetool, data) = (&node.nodetool, &node.data);
+                let directories = snapshot::clear(nodetool, data, &request.tag).await?;
+                self.mine.lock().snapshots.remove(&request.tag);
+                Ok(Cleared { directories }.into())
+            }
+            Request::Withdraw(request) => {
+                let place = self.place(&node, &request.node, &request.backup).await?;
+                let work = on_a_thread("withdraw", move || Ok(place.withdraw()?));
+                Ok(Withdrawn { files: or_let_go(task, work).await? }.into())
+            }
+            Request::Restore(request) => {
+                Ok(Reply::Restore(node.restore.handle(request, task).await?))
+            }
+        }
+    }
+
+    async fn leave_nonce(&self, node: &Node, nonce: String) -> Result<Reply, Fault> {
+        let store = self.store(node).await?;
+        let (layout, scratch) = (node.layout.clone(), node.scratch.clone());
+        let key = nonce_key(&layout, &nonce)?;
+        {
+            let mut mine = self.mine.lock();
+            mine.files.insert(key);
+            mine.directories.insert(scratch.clone());
+        }
+        let write = move || write_nonce(&store, &layout, &scratch, &nonce);
+        let clock = self.on_the_share("for the share to take a nonce", write).await?;
+        Ok(ShareWritten { clock }.into())
+    }
+
+    /// Removes what this conversation left on the share and nobody needs.
+    async fn clean_share(&self, store: Store) {
+        let Mine { files, directories, .. } = std::mem::take(&mut *self.mine.lock());
+        let clean = move || {
+            for key in files {
+                match store.remove(&key) {
+                    Err(error) if !error.is_not_found() => return Err(error.into()),
+                    _ => {}
+                }
+            }
+            for key in directories {
+                store.remove_tree(&key)?;
+            }
+            Ok(())
+        };
+        if let Err(fault) = self.on_the_share("for the share to be cleaned", clean).await {
+            warn!(%fault, "temporary files are left on the share");
+        }
+    }
+}
+
+/// Waits for work on the share. Once the request is cancelled the work ends by itself, or hangs:
+/// then it is left behind, for its thread answers to nothing but the share.
+async fn or_let_go<T>(
+    task: &Task,
+    work: impl Future<Output = Result<T, Fault>>,
+) -> Result<T, Fault> {
+    tokio::pin!(work);
+    tokio::select! {
+        answer = &mut work => return answer,
+        () = task.cancelled() => {}
+    }
+    tokio::time::timeout(LET_GO, work).await.unwrap_or_else(|_elapsed| {
+        let what = "it was told to stop, and the share does not let it";
+        let remedy = "see whether the share's server answers; what hangs ends when it does";
+        Err(AgentError::wrong(FaultKind::ShareHangs, what, remedy).into())
+    })
+}
+
+#[async_trait]
+impl Handler for Session {
+    async fn handle(&self, request: Request, task: &Task) -> Result<Reply, Fault> {
+        self.answer(request, task).await
+    }
+
+    async fn undo(&self) {
+        let Some(node) = self.node.get() else { return };
+        node.restore.is_over().await;
+        let snapshots = std::mem::take(&mut self.mine.lock().snapshots);
+        for tag in snapshots {
+            if let Err(fault) = snapshot::clear(&node.nodetool, &node.data, &tag).await {
+                error!(%tag, %fault, "a snapshot is left");
+            }
+        }
+        if let Some(store) = node.store.get() {
+            self.clean_share(store.clone()).await;
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! Is it the share that the other nodes see, and can it hold a backup? Found out by trying.
+
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use super::error::AgentError;
+use super::mount::Mount;
+use super::place::or_empty;
+use super::protocol::{FaultKind, ShareFacts};
+use crate::medusa::Layout;
+use crate::model::{Clock, ObjectKey, UnixSeconds};
+use crate::store::{Kind, Store, StoreError};
+
+/// Names that Cassandra has side by side: case counts in quoted tables, and SAI has a `+`.
+const TWO_NAMES: [&str; 2] = ["Probe+A.db", "probe+a.db"];
+
+/// Where a nonce lies.
+pub(super) fn nonce_key(layout: &Layout, nonce: &str) -> Result<ObjectKey, AgentError> {
+    let is_hex = nonce.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if !is_hex || !(16..=128).contains(&nonce.len()) {
+        let what = "a nonce has 16 to 128 hex digits";
+        return Err(AgentError::wrong(FaultKind::OutOfOrder, what, ""));
+    }
+    Ok(layout.own()?.join(&format!("nonces/{nonce}"))?)
+}
+
+/// Leaves a nonce. Tells the time by the share's clock.
+pub(super) fn write_nonce(
+    store: &Store,
+    layout: &Layout,
+    temporary: &ObjectKey,
+    nonce: &str,
+) -> Result<UnixSeconds, AgentError> {
+    let key = nonce_key(layout, nonce)?;
+    let stat = store.put_replacing(temporary, &key, nonce.as_bytes())?;
+    Ok(stat.modified.into())
+}
+
+/// Those of `nonces` that are there with their content, in their order.
+pub(super) fn read_nonces(
+    store: &Store,
+    layout: &Layout,
+    nonces: &[String],
+) -> Result<Vec<String>, AgentError> {
+    let keys = nonces.iter().map(|nonce| Ok((nonce, nonce_key(layout, nonce)?)));
+    let keys = keys.collect::<Result<Vec<_>, AgentError>>()?;
+    // NFS may remember for a minute that a name was not there; opening the directory asks anew.
+    if let Some(directory) = keys.first().and_then(|(_, key)| key.parent()) {
+        or_empty(store.names(Some(&directory)))?;
+    }
+    let mut found = Vec::new();
+    for (nonce, key) in keys {
+        match store.read(&key, 128) {
+            Ok(content) if content == nonce.as_bytes() => found.push(nonce.clone()),
+            Ok(_) => {}
+            Err(error) if matches!(error.kind, Kind::NotFound | Kind::TooLarge) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(found)
+}
+
+/// Does with a small file whatever a backup does with files, and tells what the share is.
+pub(super) fn probe(
+    store: &Store,
+    temporary: &ObjectKey,
+    clock: &dyn Clock,
+) -> Result<ShareFacts, AgentError> {
+    let directory = temporary.join("probe")?;
+    store.remove_tree(&directory)?;
+    let probed = try_files(store, temporary, &directory);
+    let removed = store.remove_tree(&directory);
+    let tried = probed?;
+    removed?;
+    let root = store.path();
+    let mount = mount_of(root)?;
+    let space = store.space()?;
+    Ok(ShareFacts {
+        root: root.to_owned(),
+        is_network: mount.is_network(),
+        is_soft: mount.is_soft(),
+        file_system: mount.file_system,
+        source: mount.source,
+        mounted_on: mount.on,
+        total_bytes: space.total,
+        available_bytes: space.available,
+        available_files: (space.files > 0).then_some(space.files_free),
+        writes_as_uid: tried.uid,
+        squashes_root: rustix::process::geteuid().is_root() && tried.uid != 0,
+        has_links: tried.has_links,
+        has_exact_names: tried.has_exact_names,
+        clock: tried.clock,
+        node_clock: clock.now(),
+    })
+}
+
+struct Tried {
+    uid: u32,
+    has_links: bool,
+    has_exact_names: bool,
+    clock: UnixSeconds,
+}
+
+fn try_files(
+    store: &Store,
+    temporary: &ObjectKey,
+    directory: &ObjectKey,
+) -> Result<Tried, AgentError> {
+    let [first, second] = TWO_NAMES.map(|name| directory.join(name));
+    let (first, second) = (first?, second?);
+    let wrong = || StoreError::about("write", first.as_str());
+    let mut draft = store.draft(temporary)?;
+    draft.write_all(first.file_name().as_bytes()).map_err(wrong())?;
+    let uid = draft.file().and_then(std::fs::File::metadata).map_err(wrong())?.uid();
+    let written = draft.publish_new(&first)?;
+    let has_exact_names = match store.put_new(temporary, &second, second.file_name().as_bytes()) {
+        Ok(_) => true,
+        Err(error) if error.is_exists() => false,
+        Err(error) => return Err(error.into()),
+    };
+    let has_links = store.link_new(&first, &directory.join("linked")?).is_ok();
+    let read = store.read(&first, 64)?;
+    if read != first.file_name().as_bytes() {
+        let what = format!("{} does not hold what was just written there", store.path().display());
+        let remedy = "the share loses or mixes up writes: do not keep backups there";
+        return Err(AgentError::wrong(FaultKind::Damaged, what, remedy));
+    }
+    store.remove(&first)?;
+    Ok(Tried { uid, has_links, has_exact_names, clock: written.modified.into() })
+}
+
+fn mount_of(root: &Path) -> Result<Mount, AgentError> {
+    let mountinfo = Path::new("/proc/self/mountinfo");
+    let text =
+        std::fs::read_to_string(mountinfo).map_err(AgentError::node_file("read", mountinfo))?;
+    let real = root.canonicalize().map_err(AgentError::node_file("resolve", root))?;
+    Mount::of(&text, &real).ok_or_else(|| {
+        let what = format!("{} lies in no mount that this node knows", root.display());
+        AgentError::wrong(FaultKind::ShareRefuses, what, "see `findmnt -T` of that path")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::fixture::Fixture;
+    use crate::model::SystemClock;
+
+    #[test]
+    fn a_nonce_is_found_where_it_was_left_and_nowhere_else() {
+        let (here, elsewhere) = (Fixture::new(), Fixture::new());
+        let (mine, theirs) = ("a".repeat(32), "b".repeat(32));
+        let nonces = [mine.clone(), theirs];
+        let place = here.place("x");
+        write_nonce(&place.store, &place.layout, &place.temporary, &mine).unwrap();
+        let found = |fixture: &Fixture| {
+            let place = fixture.place("x");
+            read_nonces(&place.store, &place.layout, &nonces).unwrap()
+        };
+        assert_eq!(found(&here), [mine]);
+        assert!(found(&elsewhere).is_empty());
+        assert!(nonce_key(&place.layout, "../../../etc/passwd").is_err());
+    }
+
+    #[test]
+    fn a_probe_leaves_nothing_and_tells_of_a_local_disk() {
+        let fixture = Fixture::new();
+        let place = fixture.place("x");
+        let facts = probe(&place.store, &place.temporary, &SystemClock).unwrap();
+        assert!(facts.has_links && facts.has_exact_names && !facts.squashes_root);
+        assert!(facts.available_bytes > 0 && !facts.is_network);
+        assert!(facts.clock.0.abs_diff(facts.node_clock.0) < 60);
+        assert!(fixture.stored().is_empty(), "{:?}", fixture.stored());
+    }
+}
