@@ -73,7 +73,9 @@ impl NodeFiles {
     }
 
     /// The tables, sorted by keyspace, then table; empty ones too.
-    pub fn tables(&self) -> impl DoubleEndedIterator<Item = TableRef<'_>> + ExactSizeIterator {
+    pub fn tables(
+        &self,
+    ) -> impl DoubleEndedIterator<Item = TableRef<'_>> + ExactSizeIterator + Clone {
         self.tables.iter().map(|row| TableRef { files: self, row })
     }
 
@@ -194,7 +196,7 @@ impl<'a> TableRef<'a> {
     }
 
     /// All its files, those of secondary indexes after its own; sorted by index, then name.
-    pub fn files(self) -> impl DoubleEndedIterator<Item = FileRef<'a>> + ExactSizeIterator {
+    pub fn files(self) -> impl DoubleEndedIterator<Item = FileRef<'a>> + ExactSizeIterator + Clone {
         let files = self.files;
         files.rows(self.row).iter().map(move |row| FileRef { files, row })
     }

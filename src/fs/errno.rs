@@ -29,6 +29,8 @@ impl FsError {
             Self::Silent(_) => Errno::ETIMEDOUT,
             // Tools know EIO; EBADMSG would be truer and understood by nobody.
             Self::Damaged(_) => Errno::EIO,
+            // So that `cp` goes on, and exits 1.
+            Self::WrongCopy(_) => Errno::EIO,
             Self::EndedOtherwise(_) => Errno::EIO,
             // `cat` goes on silently, and ^C gets through.
             Self::NoNews => Errno::EINTR,

@@ -63,6 +63,9 @@ pub enum FsError {
     /// Stored bytes are missing or wrong.
     #[error("{0}")]
     Damaged(String),
+    /// What is copied in is not what the backup has.
+    #[error("{0}")]
+    WrongCopy(String),
     /// What was waited for ended otherwise than wished.
     #[error("{0}")]
     EndedOtherwise(String),

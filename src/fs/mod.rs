@@ -1,6 +1,7 @@
 //! What the calls mean, without a kernel.
 
 mod caller;
+pub mod copy_in;
 mod errno;
 mod error;
 mod staged;

@@ -14,7 +14,7 @@ use super::snapshot::{MANIFEST, SnapshotId};
 use super::tree::{Body, FileId, Held, Standing, TOP};
 
 /// Files that are compared with more objects than this are hashed and told apart at the end.
-const MOST_RIVALS: usize = 4;
+const MOST_RIVALS: usize = 16;
 /// What went wrong behind the tools' backs is told so many times before somebody asks.
 const MOST_FINDINGS: usize = 100;
 
@@ -181,9 +181,8 @@ impl Set {
             return verdict;
         }
         match verdict {
-            // What it would be under its last name is found out when it gets that name, but for the
-            // manifest: a rename holds the directory, and must not wait.
-            Verdict::Ask(Need::Manifest { .. }) => verdict,
+            // Its close may wait; the rename to its last name holds the directory, and must not.
+            Verdict::Ask(_) => verdict,
             Verdict::Bad(Standing::Wrong, _) if content.size > 0 => verdict,
             _ => Verdict::Is(Standing::Temporary),
         }

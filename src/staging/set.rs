@@ -7,11 +7,11 @@ use crate::model::Fqdn;
 use crate::model::ObjectKey;
 
 use super::candidates::Candidates;
-use super::content::Content;
+use super::content::{Content, Wanted};
 use super::error::Refusal;
 use super::facts::{Fact, Facts, Need};
 use super::record::Record;
-use super::snapshot::{MANIFEST, SnapshotId};
+use super::snapshot::{Contents, MANIFEST, SnapshotId};
 use super::tree::{Body, FileId, Held, Standing, TOP, Tree};
 
 /// What lies below one `restore/NODE`, and what it proves.
@@ -158,7 +158,10 @@ impl Set {
     /// How far it is.
     pub fn report(&self) -> Report {
         let one = self.candidates.one();
-        let total = one.map(|(_, files)| u64::try_from(files.len()).unwrap_or(u64::MAX));
+        let count = |files: &Arc<dyn Contents>| {
+            u64::try_from(files.len()).unwrap_or(u64::MAX).saturating_add(files.unshown())
+        };
+        let total = one.map(|(_, files)| count(files));
         let whole = total == Some(self.counts.proven)
             && self.counts.strangers == 0
             && self.counts.writers == 0;
@@ -195,6 +198,14 @@ impl Set {
             .map(|(path, _)| path)
             .take(limit)
             .collect()
+    }
+
+    /// Every file that the set must hold, once it is known which snapshot it is.
+    pub fn for_each_wanted(&self, mut each: impl FnMut(&str, &Wanted)) {
+        let Some((_, contents)) = self.candidates.one() else { return };
+        for (path, wanted) in (0..contents.len()).filter_map(|place| contents.at(place)) {
+            each(&path, &wanted);
+        }
     }
 
     /// The paths below `restore/NODE` that are in no backup that fits, or have other bytes than

@@ -56,6 +56,10 @@ pub trait Contents: Send + Sync {
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
+    /// Files that the manifest names and that cannot be shown, so that no set of it can be whole.
+    fn unshown(&self) -> u64 {
+        0
+    }
     /// The place of `KEYSPACE/TABLE/FILE`, `KEYSPACE/TABLE/.INDEX/FILE` or a metadata file.
     fn find(&self, path: &str) -> Option<usize>;
     /// What stands there: its path below the snapshot's directory, and the object.

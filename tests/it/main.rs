@@ -4,6 +4,7 @@
 mod catalog;
 mod config;
 mod damage;
+mod fs_copy_in;
 mod layering;
 mod lease;
 mod medusa_archives;

@@ -1,6 +1,7 @@
 //! What several tests stand on.
 
 pub(crate) mod archive;
+pub(crate) mod copy_desk;
 pub(crate) mod copying;
 pub(crate) mod mortal;
 pub(crate) mod node;

@@ -1,0 +1,332 @@
+//! What is copied into `restore/`.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::model::Clock;
+use crate::model::Fqdn;
+use crate::model::JobId;
+use crate::model::JobKind;
+use crate::model::JobState;
+use crate::model::JobStatus;
+use crate::staging::Asked;
+use crate::staging::Need;
+use crate::staging::Refusal;
+use crate::staging::Set;
+use crate::store::BlockingPool;
+use crate::store::PoolLimits;
+use crate::tasks::Scope;
+
+use super::Caller;
+use super::FsError;
+use super::RestoreWork;
+use super::Stored;
+use super::desk::{Desk, Top};
+use super::journal::{Journal, Line, Recalled};
+
+/// What copying in works with.
+pub struct CopyParts {
+    /// What is stored.
+    pub stored: Arc<dyn Stored>,
+    /// What a whole set begins.
+    pub work: Arc<dyn RestoreWork>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Where tasks run that outlive a call.
+    pub scope: Scope,
+    /// This host's own directory: journals of sets lie in `staging/` there.
+    pub state_dir: PathBuf,
+}
+
+/// What is copied into `restore/`. Cheap to clone; all clones are the same.
+#[derive(Clone)]
+pub struct Copies {
+    pub(super) inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    pub(super) stored: Arc<dyn Stored>,
+    pub(super) work: Arc<dyn RestoreWork>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) scope: Scope,
+    pub(super) desk: Mutex<Desk>,
+    pub(super) journal: Journal,
+    /// Held while lines are written, so that they stay in order.
+    pub(super) writing: tokio::sync::Mutex<()>,
+    /// Sets that were found written down, until the store's backups are known.
+    pub(super) to_recall: Mutex<Vec<Recalled>>,
+    /// This host's disk, and processes that are started.
+    pub(super) host: BlockingPool,
+    /// Something that a call may wait for has happened.
+    pub(super) moved: Notify,
+    /// There are lines to be written.
+    pub(super) lines: Notify,
+}
+
+/// What is to be done to a set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Intent {
+    /// Files are made or written.
+    Write,
+    /// Files are taken away.
+    Remove,
+}
+
+/// How long this host's own disk may take.
+pub(super) const HOST: Duration = Duration::from_secs(30);
+/// How long a call waits for a job that is just being made.
+const BEGINNING: Duration = Duration::from_secs(1);
+/// A set that asks more often than this asks in a circle.
+pub(super) const MOST_QUESTIONS: usize = 100_000;
+
+impl Copies {
+    /// Reads what was written down of earlier sets, and starts the tasks that follow sets and
+    /// jobs. Blocks for this host's disk; to be called inside a tokio runtime.
+    pub fn open(parts: CopyParts) -> io::Result<Self> {
+        let CopyParts { stored, work, clock, scope, state_dir } = parts;
+        let journal = Journal::open(&state_dir)?;
+        let to_recall = journal.read()?;
+        let inner = Arc::new(Inner {
+            stored,
+            work,
+            clock,
+            scope: scope.clone(),
+            desk: Mutex::default(),
+            journal,
+            writing: tokio::sync::Mutex::default(),
+            to_recall: Mutex::new(to_recall),
+            host: BlockingPool::new(PoolLimits { threads: 4, hung: 8, queue: 1024 }),
+            moved: Notify::new(),
+            lines: Notify::new(),
+        });
+        let copies = Self { inner };
+        copies.recall();
+        // Dropping the handles leaves the tasks to their scope.
+        drop(scope.spawn(copies.clone().follow_jobs()));
+        drop(scope.spawn(copies.clone().write_journal()));
+        Ok(copies)
+    }
+
+    /// Calls the set until nothing more has to be found out.
+    pub(super) async fn ask<T: Send>(
+        &self,
+        number: u32,
+        mut call: impl FnMut(&mut Set) -> Result<Asked<T>, Refusal> + Send,
+    ) -> Result<T, FsError> {
+        for _ in 0..MOST_QUESTIONS {
+            let need = match call(&mut self.inner.desk.lock().by_number(number)?.1.set)? {
+                Asked::Done(value) => return Ok(value),
+                Asked::Need(need) => need,
+            };
+            self.find_out(number, need).await?;
+        }
+        Err(circle())
+    }
+
+    /// Finds out what a set needs to know, and tells it.
+    pub(super) async fn find_out(&self, number: u32, need: Need) -> Result<(), FsError> {
+        let target = {
+            let mut desk = self.inner.desk.lock();
+            let (top, staged) = desk.by_number(number)?;
+            staged.target(&top)
+        };
+        let fact = self.inner.stored.find_out(need, target.as_ref()).await?;
+        self.inner.desk.lock().by_number(number)?.1.set.learn(fact);
+        Ok(())
+    }
+
+    /// Does something on a thread that may wait for this host's disk.
+    pub(super) async fn on_host<T: Send + 'static>(
+        &self,
+        doing: &str,
+        work: impl FnOnce(&Inner) -> Result<T, FsError> + Send + 'static,
+    ) -> Result<T, FsError> {
+        let inner = Arc::clone(&self.inner);
+        let done = self.inner.host.run(HOST, doing, move || work(&inner)).await;
+        done.map_err(|error| FsError::failed(format!("this host does not answer {doing}"), error))?
+    }
+
+    /// The jobs as they are now.
+    pub(super) fn jobs(&self) -> Arc<Vec<JobStatus>> {
+        Arc::clone(&self.inner.work.jobs().borrow())
+    }
+
+    /// Sees to it that the caller may change what lies there, and that no job goes on meanwhile as
+    /// if it were not changed.
+    pub(super) async fn prepare(
+        &self,
+        caller: Caller,
+        top: &Top,
+        intent: Intent,
+    ) -> Result<(), FsError> {
+        self.recall();
+        self.wait_for_beginning(top).await?;
+        let jobs = self.jobs();
+        let told = {
+            let mut desk = self.inner.desk.lock();
+            if desk.get(top).is_none() && self.is_to_be_recalled(top) {
+                return Err(FsError::Busy(format!(
+                    "{top} was copied into before medusafs was restarted, and the store's backups \
+                     are still being read: try again in a moment"
+                )));
+            }
+            let own = desk.get(top).and_then(|staged| staged.job.clone());
+            let target = match desk.get(top) {
+                Some(staged) => staged.target(top),
+                None => node_of(top),
+            };
+            if let Some(other) = target.and_then(|node| busy_with(&jobs, &node, own.as_ref())) {
+                return Err(FsError::Busy(format!("{} is at work: {}", other.id, other.state)));
+            }
+            self.check_owner(&mut desk, top, caller)?;
+            let Ok(staged) = desk.get_mut(top) else { return Ok(()) };
+            match own.map(|id| (stage(&jobs, &id), id)) {
+                None => None,
+                Some((Stage::Stopping, id)) => {
+                    let node = staged.target(top).map(|node| node.to_string());
+                    return Err(FsError::Busy(format!(
+                        "{id} has begun to stop {}: nothing is changed any more",
+                        node.unwrap_or_default()
+                    )));
+                }
+                Some((Stage::Ended, _)) => {
+                    staged.job = None;
+                    staged.is_touched = false;
+                    desk.outbox.push((top.clone(), Line::Unbegun));
+                    None
+                }
+                Some((Stage::Open, _)) if intent == Intent::Write && staged.is_touched => None,
+                Some((Stage::Open, id)) => Some(id),
+            }
+        };
+        match told {
+            Some(job) => self.tell_job(top, job, intent).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn wait_for_beginning(&self, top: &Top) -> Result<(), FsError> {
+        let begun = async {
+            loop {
+                let moved = self.inner.moved.notified();
+                tokio::pin!(moved);
+                // From here on no change is missed.
+                moved.as_mut().enable();
+                let beginning = self.inner.desk.lock().get(top).is_some_and(|s| s.is_beginning);
+                if !beginning {
+                    return;
+                }
+                moved.await;
+            }
+        };
+        tokio::time::timeout(BEGINNING, begun)
+            .await
+            .map_err(|_late| FsError::Busy(format!("the restore from {top} is just being begun")))
+    }
+
+    fn check_owner(&self, desk: &mut Desk, top: &Top, caller: Caller) -> Result<(), FsError> {
+        let Some(staged) = desk.get(top) else {
+            let target = node_of(top);
+            let set = Set::new(target, self.inner.stored.snapshots());
+            desk.add(top, set, (caller.uid, caller.gid), self.inner.clock.now());
+            return Ok(());
+        };
+        if caller.uid == 0 || caller.uid == staged.uid {
+            return Ok(());
+        }
+        Err(FsError::Denied(format!(
+            "{top} is being copied into by user {}: his set, and root's to take away",
+            staged.uid
+        )))
+    }
+
+    /// Tells a job that its set changes, or has gone.
+    async fn tell_job(&self, top: &Top, job: JobId, intent: Intent) -> Result<(), FsError> {
+        let asked = job.clone();
+        match intent {
+            Intent::Write => {
+                self.on_host("to tell a job", move |inner| inner.work.is_touched(&asked)).await?;
+            }
+            Intent::Remove => {
+                let why = format!("what was copied to {top} was removed");
+                self.on_host("to cancel a job", move |inner| inner.work.cancel(&asked, &why))
+                    .await?;
+            }
+        }
+        let mut desk = self.inner.desk.lock();
+        let staged = desk.get_mut(top)?;
+        if staged.job.as_ref() == Some(&job) {
+            staged.is_touched = intent == Intent::Write;
+            if intent == Intent::Remove {
+                staged.job = None;
+                desk.outbox.push((top.clone(), Line::Unbegun));
+            }
+        }
+        Ok(())
+    }
+
+    /// Remembers who changes a set, and follows what comes of it.
+    pub(super) fn changed(&self, top: &Top, caller: Option<Caller>) {
+        {
+            let mut desk = self.inner.desk.lock();
+            let Ok(staged) = desk.get_mut(top) else { return };
+            staged.is_new = true;
+            staged.changes = staged.changes.wrapping_add(1);
+            staged.modified = self.inner.clock.now();
+            if let Some(caller) = caller
+                && staged.pid != caller.pid
+            {
+                staged.pid = caller.pid;
+                staged.program = caller.program();
+            }
+        }
+        self.follow(top);
+    }
+}
+
+pub(super) fn circle() -> FsError {
+    FsError::Bug("a set asks in a circle".to_owned())
+}
+
+/// How far a job is, as its set sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Nothing has happened to the node.
+    Open,
+    /// The node is stopped, or about to be.
+    Stopping,
+    /// It is over.
+    Ended,
+}
+
+/// A job that the table does not have yet has just been made.
+pub(super) fn stage(jobs: &[JobStatus], id: &JobId) -> Stage {
+    let Some(job) = jobs.iter().find(|job| job.id == *id) else { return Stage::Open };
+    match job.state {
+        _ if job.state.outcome().is_some() => Stage::Ended,
+        JobState::Stopping | JobState::Placing | JobState::Starting => Stage::Stopping,
+        _ => Stage::Open,
+    }
+}
+
+/// A restore of `node` that is not over, other than `own`.
+fn busy_with<'a>(jobs: &'a [JobStatus], node: &Fqdn, own: Option<&JobId>) -> Option<&'a JobStatus> {
+    jobs.iter().find(|job| {
+        job.kind == JobKind::Restore
+            && job.node.as_ref().is_none_or(|other| other == node)
+            && job.state.outcome().is_none()
+            && Some(&job.id) != own
+    })
+}
+
+pub(super) fn node_of(top: &Top) -> Option<Fqdn> {
+    match top {
+        Top::Node(node) => Some(node.clone()),
+        Top::Backup(_) => None,
+    }
+}

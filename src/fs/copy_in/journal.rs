@@ -1,0 +1,179 @@
+//! What is written down of sets, so that a mount which was killed finds them again.
+//!
+//! One file a set, in `state_dir/staging/`, a JSON line an event. It is not synced: after a crash
+//! of the machine the last files lack, and the same `cp` adds them.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::BackupName;
+use crate::model::Fqdn;
+use crate::model::JobId;
+use crate::staging::Record;
+
+use super::desk::Top;
+
+/// One line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Line {
+    /// The first one: who began.
+    Began {
+        /// Of the lines that follow.
+        version: u32,
+        /// Whose set it is.
+        uid: u32,
+        /// His group.
+        gid: u32,
+    },
+    /// A file came or went.
+    File(Record),
+    /// This job was begun for it.
+    Job(JobId),
+    /// The job that was begun for it is no longer about it.
+    Unbegun,
+    /// There is no set any more: never written, the file goes.
+    Forgotten,
+    /// What this job left to be seen was cleared away.
+    Cleared(JobId),
+}
+
+impl Line {
+    /// The version that this program writes.
+    pub(super) const VERSION: u32 = 1;
+}
+
+/// A set as a journal has it.
+pub(super) struct Recalled {
+    pub(super) top: Top,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    pub(super) records: Vec<Record>,
+    pub(super) job: Option<JobId>,
+    /// Only this is left of it.
+    pub(super) cleared: Option<JobId>,
+}
+
+/// The directory of journals.
+#[derive(Debug, Clone)]
+pub(super) struct Journal {
+    directory: PathBuf,
+}
+
+/// A longer line nobody wrote.
+const LONGEST_LINE: usize = 64 << 10;
+
+impl Journal {
+    /// Makes the directory (0700) if it is missing.
+    pub(super) fn open(state_dir: &Path) -> io::Result<Self> {
+        let directory = state_dir.join("staging");
+        DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
+        Ok(Self { directory })
+    }
+
+    fn path(&self, top: &Top) -> PathBuf {
+        self.directory.join(match top {
+            Top::Node(node) => format!("node-{node}"),
+            Top::Backup(name) => format!("backup-{name}"),
+        })
+    }
+
+    /// Writes lines down, in order.
+    pub(super) fn write(&self, lines: &[(Top, Line)]) -> io::Result<()> {
+        let mut open: Option<(&Top, Vec<u8>)> = None;
+        for (top, line) in lines {
+            if open.as_ref().is_some_and(|(other, _)| *other != top) {
+                self.append(open.take())?;
+            }
+            if *line == Line::Forgotten {
+                open = None;
+                match fs::remove_file(self.path(top)) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => continue,
+                }
+            }
+            let (_, bytes) = open.get_or_insert_with(|| (top, Vec::new()));
+            serde_json::to_writer(&mut *bytes, line)?;
+            bytes.push(b'\n');
+        }
+        self.append(open)
+    }
+
+    fn append(&self, lines: Option<(&Top, Vec<u8>)>) -> io::Result<()> {
+        let Some((top, bytes)) = lines else { return Ok(()) };
+        let mut file =
+            OpenOptions::new().append(true).create(true).mode(0o600).open(self.path(top))?;
+        file.write_all(&bytes)
+    }
+
+    /// Every set that is written down. A line that cannot be read ends its journal: what follows
+    /// a torn one is not sure.
+    pub(super) fn read(&self) -> io::Result<Vec<Recalled>> {
+        let mut recalled = Vec::new();
+        for entry in fs::read_dir(&self.directory)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let top = name.to_str().and_then(|name| match name.split_once('-')? {
+                ("node", node) => Some(Top::Node(Fqdn::parse(node).ok()?)),
+                ("backup", name) => Some(Top::Backup(BackupName::parse(name).ok()?)),
+                _ => None,
+            });
+            if let Some(top) = top {
+                recalled.push(read_one(top, File::open(entry.path())?)?);
+            }
+        }
+        Ok(recalled)
+    }
+}
+
+fn read_one(top: Top, file: File) -> io::Result<Recalled> {
+    let mut found = Recalled { top, uid: 0, gid: 0, records: Vec::new(), job: None, cleared: None };
+    for line in BufReader::new(file).split(b'\n') {
+        let line = line?;
+        let parsed =
+            if line.len() > LONGEST_LINE { None } else { serde_json::from_slice(&line).ok() };
+        match parsed {
+            Some(Line::Began { version: Line::VERSION, uid, gid }) => {
+                (found.uid, found.gid) = (uid, gid);
+            }
+            Some(Line::File(record)) => found.records.push(record),
+            Some(Line::Job(id)) => found.job = Some(id),
+            Some(Line::Unbegun) => found.job = None,
+            Some(Line::Cleared(id)) => found.cleared = Some(id),
+            Some(Line::Began { .. } | Line::Forgotten) | None => break,
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::staging::Content;
+
+    fn line(path: &str) -> Line {
+        let content = Content { size: 0, md5: None, object: None };
+        Line::File(Record::Placed { path: path.to_owned(), content })
+    }
+
+    #[test]
+    fn a_torn_journal_gives_what_stands_before_the_tear() {
+        let directory = tempfile::tempdir().unwrap();
+        let journal = Journal::open(directory.path()).unwrap();
+        let top = Top::Node(Fqdn::parse("node1").unwrap());
+        let began = Line::Began { version: 1, uid: 7, gid: 8 };
+        let lines = [began, line("a"), line("b")].map(|line| (top.clone(), line));
+        journal.write(&lines).unwrap();
+        let path = journal.path(&top);
+        let bytes = fs::read(&path).unwrap();
+        fs::write(&path, &bytes[..bytes.len() - 4]).unwrap();
+        let found = journal.read().unwrap();
+        assert_eq!((found[0].uid, found[0].records.len()), (7, 1));
+        journal.write(&[(top, Line::Forgotten)]).unwrap();
+        assert!(journal.read().unwrap().is_empty());
+    }
+}

@@ -1,0 +1,206 @@
+//! What several calls do.
+
+use std::sync::Arc;
+
+use crate::model::BackupName;
+use crate::model::JobId;
+use crate::staging::Asked;
+use crate::staging::EntryKind;
+use crate::staging::FileId;
+use crate::staging::Need;
+use crate::staging::Set;
+use crate::staging::SnapshotId;
+use crate::staging::Source;
+use crate::view::ControlFile;
+
+use super::Caller;
+use super::CopySource;
+use super::FsError;
+use super::StagedEntry;
+use super::StagedHandle;
+use super::StagedParent;
+use super::copies::{Copies, Intent, MOST_QUESTIONS, Stage, circle};
+use super::desk::{Desk, Open, Top};
+use super::journal::Line;
+
+impl Copies {
+    /// Changes the names of a set, and shows what the change made.
+    pub(super) async fn change<T: Send>(
+        &self,
+        caller: Caller,
+        parent: &StagedParent,
+        intent: Intent,
+        call: impl FnOnce(&mut Desk, &Top, FileId) -> Result<T, FsError> + Send,
+    ) -> Result<T, FsError> {
+        let (top, _) = self.inner.desk.lock().place(parent)?;
+        self.prepare(caller, &top, intent).await?;
+        let done = {
+            let mut desk = self.inner.desk.lock();
+            // It may have been restored, and gone, meanwhile.
+            let (top, directory) = desk.place(parent)?;
+            call(&mut desk, &top, directory)
+        };
+        // What was refused has changed nothing.
+        match done {
+            Ok(_) => self.changed(&top, Some(caller)),
+            Err(_) => self.follow(&top),
+        }
+        done
+    }
+
+    /// A directory in `restore/` itself: the place of one snapshot, for the node whose it is.
+    pub(super) async fn mkdir_in_restore(
+        &self,
+        caller: Caller,
+        name: &str,
+    ) -> Result<StagedEntry, FsError> {
+        let snapshots = self.inner.stored.snapshots();
+        if !snapshots.iter().any(|id| id.backup.as_str() == name) {
+            return Err(FsError::NotPermitted(format!(
+                "{name:?} is no node of this cluster and no backup of this store: a node is \
+                 restored with cp -r backups/NAME/NODE restore/"
+            )));
+        }
+        let name = BackupName::parse(name).map_err(|error| FsError::Invalid(error.to_string()))?;
+        let top = Top::Backup(name);
+        if self.inner.desk.lock().get(&top).is_some() {
+            return Err(FsError::Exists(format!("{top} is there already")));
+        }
+        self.prepare(caller, &top, Intent::Write).await?;
+        self.inner.lines.notify_one();
+        let desk = self.inner.desk.lock();
+        let staged = desk.get(&top).ok_or(FsError::NotFound)?;
+        Ok(staged.shown(&staged.set.entry(Set::TOP)?))
+    }
+
+    /// Whether a directory would be a node's part of a whole backup.
+    pub(super) fn is_of_cluster(&self, desk: &Desk, top: &Top, parent: FileId, name: &str) -> bool {
+        let above = if parent == Set::TOP {
+            top.name().to_owned()
+        } else {
+            let entry = desk.get(top).and_then(|staged| staged.set.entry(parent).ok());
+            entry.map(|entry| entry.name.to_string()).unwrap_or_default()
+        };
+        let snapshots = self.inner.stored.snapshots();
+        snapshots.iter().any(|id| id.backup.as_str() == above && id.node.as_str() == name)
+    }
+
+    pub(super) fn source(&self, of: CopySource) -> Result<Source, FsError> {
+        match of {
+            CopySource::Stored(stored) => {
+                let seen_in =
+                    SnapshotId { backup: stored.seen_in.backup, node: stored.seen_in.node };
+                Ok(self.inner.stored.source(&stored.key, stored.size, &seen_in))
+            }
+            CopySource::Staged(id) => {
+                let desk = self.inner.desk.lock();
+                let (top, file) = desk.split(id)?;
+                let staged = desk.get(top).ok_or(FsError::NotFound)?;
+                let (object, seen_in) = (staged.set.object(file), staged.set.report().snapshot);
+                let EntryKind::File { size } = staged.set.entry(file)?.kind else {
+                    return Err(FsError::IsADirectory);
+                };
+                // `cp` then reads and writes.
+                let unknown = || FsError::Invalid("its bytes are not known yet".to_owned());
+                let (key, seen_in) = (object.ok_or_else(unknown)?, seen_in.ok_or_else(unknown)?);
+                Ok(self.inner.stored.source(&key, size, &seen_in))
+            }
+        }
+    }
+
+    pub(super) fn opened(&self, handle: StagedHandle) -> Result<Open, FsError> {
+        self.inner.desk.lock().opened(handle)
+    }
+
+    pub(super) fn top_of(&self, set: u32) -> Option<Top> {
+        Some(self.inner.desk.lock().by_number(set).ok()?.0)
+    }
+
+    pub(super) fn open_it(
+        &self,
+        top: &Top,
+        file: FileId,
+        write: bool,
+    ) -> Result<StagedHandle, FsError> {
+        let mut desk = self.inner.desk.lock();
+        let staged = desk.get_mut(top)?;
+        if write {
+            staged.set.open_for_writing(file)?;
+        } else if staged.set.entry(file)?.kind == EntryKind::Directory {
+            return Err(FsError::IsADirectory);
+        }
+        let set = staged.number;
+        Ok(desk.open(Open { set, file, write }))
+    }
+
+    pub(super) async fn compare_and_write(
+        &self,
+        open: Open,
+        offset: u64,
+        bytes: Arc<Vec<u8>>,
+    ) -> Result<(), FsError> {
+        let mut equal = None;
+        for _ in 0..MOST_QUESTIONS {
+            let answer = {
+                let mut desk = self.inner.desk.lock();
+                let (_, staged) = desk.by_number(open.set)?;
+                staged.set.write(open.file, offset, &bytes, equal.as_deref())?
+            };
+            match answer {
+                Asked::Done(()) => return Ok(()),
+                Asked::Need(Need::Compare { keys }) => {
+                    let stored = &self.inner.stored;
+                    equal = Some(stored.equal(keys, offset, Arc::clone(&bytes)).await?);
+                }
+                Asked::Need(need) => self.find_out(open.set, need).await?,
+            }
+        }
+        Err(circle())
+    }
+
+    /// What was copied is taken back although no job was begun.
+    pub(super) fn clear(&self, top: &Top) -> Result<(), FsError> {
+        let mut desk = self.inner.desk.lock();
+        if desk.get(top).is_none_or(|staged| staged.set.is_blank()) {
+            return Err(FsError::Invalid(format!("there is nothing to cancel in {top}")));
+        }
+        desk.remove(top);
+        drop(desk);
+        self.inner.lines.notify_one();
+        Ok(())
+    }
+
+    /// `rmdir restore/NODE`: the directory stays, what a job left to be seen goes.
+    pub(super) fn clear_receipt(&self, top: &Top) -> Result<(), FsError> {
+        let Top::Node(node) = top else { return Err(FsError::NotFound) };
+        let (job, stage) = self.job_of(top).unzip();
+        if stage == Some(Stage::Stopping) {
+            return Err(FsError::Busy(format!("{node} is being restored")));
+        }
+        let mut desk = self.inner.desk.lock();
+        if desk.get(top).is_some_and(|staged| !staged.set.is_blank()) {
+            return Err(FsError::NotEmpty);
+        }
+        if let (Some(job), Some(Stage::Ended)) = (job, stage) {
+            desk.cleared.insert(node.clone(), job.clone());
+            desk.outbox.push((top.clone(), Line::Cleared(job)));
+        }
+        drop(desk);
+        self.inner.lines.notify_one();
+        Ok(())
+    }
+
+    pub(super) async fn tell(
+        &self,
+        file: ControlFile,
+        job: JobId,
+        value: String,
+    ) -> Result<(), FsError> {
+        self.on_host("to tell a job", move |inner| match file {
+            ControlFile::Cancel => inner.work.cancel(&job, "cancelled by writing to cancel"),
+            ControlFile::Undo => inner.work.undo(&job),
+            _ => inner.work.commit(&job, &value),
+        })
+        .await
+    }
+}

@@ -1,0 +1,650 @@
+//! What copying into `restore/` means, over `CopyIn` without a kernel: what each tool does, and what
+//! comes of it. SEMANTICS.md beside `fs::copy_in` says the same in words.
+
+use medusafs::fs::{Caller, CopyIn, FsError, SetAttributes, StagedParent};
+use medusafs::model::{JobState, UnixSeconds};
+use medusafs::staging::SnapshotId;
+use medusafs::view::{Area, ControlFile};
+use test_case::test_case;
+
+use super::support::copy_desk::{CopyDesk, ROOT, Told, place, until};
+use super::support::copying::snapshot;
+
+const OTHER: Caller = Caller { uid: 7, gid: 7, pid: 2 };
+
+/// How a tool brings one file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tool {
+    /// `cp` of coreutils 9: a range by name.
+    Cp,
+    /// `cp` of uutils: truncates first, sets modes before and after.
+    Uutils,
+    /// `cp -rl`: a hard link.
+    CpLink,
+    /// busybox, Python's shutil, old `cp`: bytes in 64 KiB pieces.
+    Bytes,
+    /// `tar`: small pieces.
+    Tar,
+    /// `rsync -a`: a temporary name.
+    Rsync,
+    /// `rsync --inplace`: bytes, then a truncation to the size it has.
+    RsyncInplace,
+    /// `rsync --delay-updates`: a directory of its own until the end.
+    RsyncDelayed,
+    /// `gio copy` onto a file that is there, a file manager: a name that tells nothing.
+    Gio,
+    /// A tool that leaves holes, and fills back to front.
+    Sparse,
+}
+
+const TOOLS: [Tool; 10] = [
+    Tool::Cp,
+    Tool::Uutils,
+    Tool::CpLink,
+    Tool::Bytes,
+    Tool::Tar,
+    Tool::Rsync,
+    Tool::RsyncInplace,
+    Tool::RsyncDelayed,
+    Tool::Gio,
+    Tool::Sparse,
+];
+
+/// A copy that changes one byte of one file on its way.
+#[derive(Debug, Clone, Copy, Default)]
+struct Flaw<'a> {
+    garbles: Option<&'a str>,
+}
+
+struct Copy<'a> {
+    desk: &'a CopyDesk,
+    tool: Tool,
+    caller: Caller,
+    below: StagedParent,
+    of: SnapshotId,
+    flaw: Flaw<'a>,
+}
+
+impl<'a> Copy<'a> {
+    fn new(desk: &'a CopyDesk, tool: Tool, of: &SnapshotId) -> Self {
+        let below = place(of.node.as_str());
+        Self { desk, tool, caller: ROOT, below, of: of.clone(), flaw: Flaw::default() }
+    }
+
+    /// Everything, as `cp -r` goes: errors are told, and it goes on.
+    async fn all(&self) -> Vec<(String, FsError)> {
+        self.paths(&self.desk.paths(&self.of)).await
+    }
+
+    async fn paths(&self, paths: &[String]) -> Vec<(String, FsError)> {
+        let mut errors = Vec::new();
+        for path in paths {
+            if let Err(error) = self.file(path).await {
+                errors.push((path.clone(), error));
+            }
+        }
+        if self.tool == Tool::RsyncDelayed {
+            for path in paths {
+                if let Err(error) = self.publish(path).await {
+                    errors.push((path.clone(), error));
+                }
+            }
+        }
+        errors
+    }
+
+    async fn publish(&self, path: &str) -> Result<(), FsError> {
+        let (directory, name) = self.desk.directory(self.caller, &self.below, path).await?;
+        let held = format!("{}.~tmp~/{name}", prefix(path));
+        let (from, _) = self.desk.directory(self.caller, &self.below, &held).await?;
+        self.desk.copies.rename(self.caller, (&from, &name), (&directory, &name), true).await
+    }
+
+    async fn file(&self, path: &str) -> Result<(), FsError> {
+        let (copies, caller) = (&self.desk.copies, self.caller);
+        let (directory, name) = self.desk.directory(caller, &self.below, path).await?;
+        if self.tool == Tool::CpLink {
+            let source = self.desk.stored(&self.of, path);
+            return match copies.lookup(&directory, &name) {
+                Some(_) => Err(FsError::Exists(name)),
+                None => copies.link(caller, source, &directory, &name).await.map(|_| ()),
+            };
+        }
+        let opened = match self.tool {
+            Tool::Rsync => format!("{}.{name}.x7Yz12", prefix(path)),
+            Tool::RsyncDelayed => format!("{}.~tmp~/{name}", prefix(path)),
+            Tool::Gio => format!("{}.goutputstream-A1B2C3", prefix(path)),
+            _ => path.to_owned(),
+        };
+        let (place, last) = self.desk.directory(caller, &self.below, &opened).await?;
+        let handle = match copies.lookup(&place, &last) {
+            Some(entry) => {
+                let handle = copies.open(caller, entry.id, true).await?;
+                let cut = SetAttributes { size: Some(0), ..SetAttributes::default() };
+                copies.set_attributes(caller, entry.id, cut).await?;
+                handle
+            }
+            None => copies.create(caller, &place, &last, 0o644, true).await?.1,
+        };
+        let id = copies.lookup(&place, &last).unwrap().id;
+        let mut bytes = self.desk.bytes(&self.of, path);
+        if self.flaw.garbles == Some(path) {
+            bytes[0] ^= 1;
+        }
+        let brought = self.bring(path, handle, id, &bytes).await;
+        let closed = copies.flush(handle).await;
+        copies.release(handle).await;
+        brought.and(closed)?;
+        let times = SetAttributes {
+            mode: Some(0o444),
+            modified: Some(UnixSeconds(77)),
+            owner: true,
+            size: None,
+        };
+        copies.set_attributes(caller, id, times).await?;
+        match self.tool {
+            Tool::Rsync | Tool::Gio => {
+                copies.rename(caller, (&place, &last), (&directory, &name), true).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn bring(
+        &self,
+        path: &str,
+        handle: medusafs::fs::StagedHandle,
+        id: medusafs::view::StagedId,
+        bytes: &[u8],
+    ) -> Result<(), FsError> {
+        let (copies, caller) = (&self.desk.copies, self.caller);
+        let size = |size| SetAttributes { size: Some(size), ..SetAttributes::default() };
+        match self.tool {
+            Tool::Cp | Tool::Uutils if self.flaw.garbles != Some(path) => {
+                if self.tool == Tool::Uutils {
+                    copies.set_attributes(caller, id, size(0)).await?;
+                }
+                let mut at = 0;
+                // As `cp` does, until nothing more comes.
+                loop {
+                    let source = self.desk.stored(&self.of, path);
+                    let took = copies.copy_range(source, at, handle, at, 1 << 62).await?;
+                    if took == 0 {
+                        return Ok(());
+                    }
+                    at += took;
+                }
+            }
+            Tool::Sparse => {
+                let whole = u64::try_from(bytes.len()).unwrap();
+                let halves = bytes.len() / 2;
+                for (from, half) in [(halves, &bytes[halves..]), (0, &bytes[..halves])] {
+                    let from = u64::try_from(from).unwrap();
+                    copies.write(handle, from, half.to_vec()).await?;
+                }
+                copies.set_attributes(caller, id, size(whole)).await.map(|_| ())
+            }
+            _ => {
+                let piece = if self.tool == Tool::Tar { 3 } else { 64 << 10 };
+                for (number, piece_of) in bytes.chunks(piece).enumerate() {
+                    let at = u64::try_from(number * piece).unwrap();
+                    copies.write(handle, at, piece_of.to_vec()).await?;
+                }
+                if self.tool == Tool::RsyncInplace {
+                    let whole = u64::try_from(bytes.len()).unwrap();
+                    copies.set_attributes(caller, id, size(whole)).await?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+fn prefix(path: &str) -> String {
+    path.rsplit_once('/').map(|(directory, _)| format!("{directory}/")).unwrap_or_default()
+}
+
+async fn remove_all(desk: &CopyDesk, caller: Caller, at: &StagedParent) -> Result<(), FsError> {
+    for (name, entry) in desk.copies.children(at) {
+        if entry.kind == medusafs::fs::StagedKind::Directory {
+            let below = StagedParent::Inside(entry.id);
+            Box::pin(remove_all(desk, caller, &below)).await?;
+            desk.copies.rmdir(caller, at, &name).await?;
+        } else {
+            desk.copies.unlink(caller, at, &name).await?;
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn every_tool_s_copy_of_a_snapshot_begins_its_restore_once() {
+    for tool in TOOLS {
+        for backup in ["full", "diff2"] {
+            let state = tempfile::tempdir().unwrap();
+            let desk = CopyDesk::new(state.path());
+            let of = snapshot(backup, "node1");
+            let errors = Copy::new(&desk, tool, &of).all().await;
+            assert!(errors.is_empty(), "{tool:?}: {errors:?}");
+            desk.until_begun(1).await;
+            let orders = desk.begun();
+            assert_eq!(orders.len(), 1, "{tool:?} of {backup}");
+            let order = &orders[0];
+            assert_eq!((order.target.as_str(), &order.source), ("node1", &of), "{tool:?}");
+            assert_eq!((order.uid, order.last_file_at), (0, UnixSeconds(1000)));
+            assert_eq!(order.hold, Vec::<String>::new());
+            assert_eq!(order.set.len(), 64);
+            until("its state", || desk.state("node1") == "staging").await;
+        }
+    }
+}
+
+#[test_case("node1/"; "as cp -r NODE restore/NODE/ does")]
+#[test_case("diff1/"; "as cp -r nodes/NODE/NAME restore/NODE/ does")]
+#[tokio::test]
+async fn a_set_may_stand_one_directory_down(below: &str) {
+    let state = tempfile::tempdir().unwrap();
+    let desk = CopyDesk::new(state.path());
+    let of = snapshot("diff1", "node1");
+    let mut copy = Copy::new(&desk, Tool::Cp, &of);
+    let (directory, _) = desk.directory(ROOT, &copy.below, &format!("{below}x")).await.unwrap();
+    copy.below = directory;
+    assert!(copy.all().await.is_empty());
+    desk.until_begun(1).await;
+    // A second one beside it is not taken for a part of the first.
+    let beside = Copy::new(&desk, Tool::Cp, &of).file("manifest.json").await;
+    assert!(matches!(beside, Err(FsError::Invalid(_))), "{beside:?}");
+}
+
+#[tokio::test]
+async fn a_snapshot_copied_under_its_backup_s_name_is_for_its_own_node() {
+    let state = tempfile::tempdir().unwrap();
+    let desk = CopyDesk::new(state.path());
+    let of = snapshot("diff1", "node2");
+    let restore = StagedParent::Area(Area::Restore);
+    let made = desk.copies.mkdir(ROOT, &restore, "diff1", 0o755).await.unwrap();
+    assert_eq!(desk.copies.lookup(&restore, "diff1").unwrap().id, made.id);
+    let mut copy = Copy::new(&desk, Tool::Tar, &of);
+    copy.below = StagedParent::Inside(made.id);
+    assert!(copy.all().await.is_empty());
+    until("a restore", || !desk.begun().is_empty()).await;
+    assert_eq!(desk.begun()[0].target.as_str(), "node2");
+}
+
+#[tokio::test]
+async fn a_whole_backup_links_and_imports_are_refused_with_a_word() {
+    let state = tempfile::tempdir().unwrap();
+    let desk = CopyDesk::new(state.path());
+    let restore = StagedParent::Area(Area::Restore);
+    let made = desk.copies.mkdir(ROOT, &restore, "diff1", 0o755).await.unwrap();
+    let inside = StagedParent::Inside(made.id);
+    let import = StagedParent::Node(Area::Import, medusafs::model::Fqdn::parse("node1").unwrap());
+    let link = "../backups/diff1/node1".into();
+    for (what, refused) in [
+        ("cluster", desk.copies.mkdir(ROOT, &inside, "node1", 0o755).await),
+        ("link", desk.copies.symlink(ROOT, &restore, "node1", link).await),
+        ("import", desk.copies.mkdir(ROOT, &import, "shop", 0o755).await),
+        ("stranger", desk.copies.mkdir(ROOT, &restore, "no-such-backup", 0o755).await),
+    ] {
+        let Err(FsError::NotPermitted(reason)) = refused else {
+            unreachable!("{what}: {refused:?}");
+        };
+        assert!(reason.contains("cp -r backups/NAME/"), "{what}: {reason}");
+    }
+}
+
+#[tokio::test]
+async fn a_copy_that_was_killed_is_partial_until_the_same_copy_completes_it() {
+    for tool in TOOLS.into_iter().filter(|tool| *tool != Tool::CpLink) {
+        let state = tempfile::tempdir().unwrap();
+        let desk = CopyDesk::new(state.path());
+        let of = snapshot("diff1", "node1");
+        let copy = Copy::new(&desk, tool, &of);
+        let paths = desk.paths(&of);
+        let (half, rest) = paths.split_at(3);
+        assert!(copy.paths(half).await.is_empty());
+        until("partial", || desk.state("node1") == "partial").await;
+        let missing = desk.copies.set(&place("node1")).unwrap().missing;
+        assert_eq!(missing, rest, "{tool:?}");
+        assert!(copy.all().await.is_empty(), "{tool:?}");
+        desk.until_begun(1).await;
+        assert_eq!(desk.begun().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_was_cut_off_in_the_middle_does_not_count() {
+    let state = tempfile::tempdir().unwrap();
+    let desk = CopyDesk::new(state.path());
+    let of = snapshot("full", "node1");
+    let copy = Copy::new(&desk, Tool::Bytes, &of);
+    let data = "shop/orders-1/nb-1-big-Data.db".to_owned();
+    let others: Vec<String> = desk.paths(&of).into_iter().filter(|path| *path != data).collect();
+    assert!(copy.paths(&others).await.is_empty());
+    let (directory, name) = desk.directory(ROOT, &copy.below, &data).await.unwrap();
+    let (_, handle) = desk.copies.create(ROOT, &directory, &name, 0o644, true).await.unwrap();
+    desk.copies.write(handle, 0, desk.bytes(&of, &data)[..10].to_vec()).await.unwrap();
+    let closed = desk.copies.flush(handle).await;
+    assert!(matches!(closed, Err(FsError::WrongCopy(_))), "{closed:?}");
+    desk.copies.release(handle).await;
+    assert_eq!(desk.state("node1"), "partial");
+    assert_eq!(desk.copies.set(&place("node1")).unwrap().missing, [data]);
+    assert!(desk.begun().is_empty());
+}
+
+#[tokio::test]
+async fn one_changed_byte_fails_the_tool_and_never_begins_a_restore() {
+    for tool in TOOLS.into_iter().filter(|tool| *tool != Tool::CpLink) {
+        for path in ["schema.cql", "shop/orders-1/nb-1-big-Data.db", "manifest.json"] {
+            for backup in ["full", "diff1"] {
+                let state = tempfile::tempdir().unwrap();
+                let desk = CopyDesk::new(state.path());
+                let of = snapshot(backup, "node1");
+                let mut copy = Copy::new(&desk, tool, &of);
+                copy.flaw = Flaw { garbles: Some(path) };
+                let errors = copy.all().await;
+                // A name that tells nothing is judged behind a rename's back.
+                if tool != Tool::Gio {
+                    assert!(!errors.is_empty(), "{tool:?} of {path} in {backup} exits 0");
+                    let expected = matches!(errors[0].1, FsError::WrongCopy(_));
+                    assert!(expected, "{tool:?}, {path}: {errors:?}");
+                }
+                until("partial", || desk.state("node1") == "partial").await;
+                assert!(desk.begun().is_empty());
+                // The right file in its place makes it whole.
+                copy.flaw = Flaw::default();
+                assert!(copy.all().await.is_empty(), "{tool:?}, {path}");
+                desk.until_begun(1).await;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_file_of_another_backup_is_refused_where_a_set_is_begun() {
+    for tool in [Tool::Cp, Tool::Bytes, Tool::CpLink] {
+        let state = tempfile::tempdir().unwrap();
+        let desk = CopyDesk::new(state.path());
+        Copy::new(&desk, Tool::Cp, &snapshot("full", "node1")).file("manifest.json").await.unwrap();
+        let other = Copy::new(&desk, tool, &snapshot("diff1", "node1"));
+        let refused = other.file("shop/orders-1/nb-1-big-Data.db").await;
+        assert!(matches!(refused, Err(FsError::WrongCopy(_))), "{tool:?}: {refused:?}");
+        let refused = other.file("schema.cql").await;
+        assert!(matches!(refused, Err(FsError::WrongCopy(_))), "{tool:?}: {refused:?}");
+        assert_eq!(desk.state("node1"), "partial");
+    }
+}
+
+#[test_case("notes.txt"; "at the top")]
+#[test_case("shop/orders-1/nb-9-big-Data.db"; "among the data")]
+#[test_case("shop/orders-1/a/b/c"; "too deep")]
+#[tokio::test]
+async fn what_is_in_no_backup_is_einval(path: &str) {
+    let state = tempfile::tempdir().unwrap();
+    let desk = CopyDesk::new(state.path());
+    let copy = Copy::new(&desk, Tool::Cp, &snapshot("diff1", "node1"));
+    copy.file("manifest.json").await.unwrap();
+    let (directory, name) = desk.directory(ROOT, &copy.below, path).await.unwrap();
+    let refused = desk.copies.create(ROOT, &directory, &name, 0o644, true).await;
+    assert!(matches!(refused, Err(FsError::Invalid(_))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn another_node_s_snapshot_is_whole_and_says_whose_it_is() {
+    let state = tempfile::tempdir().unwrap();
+    let desk = CopyDesk::new(state.path());
+    let of = snapshot("diff1", "node2");
+    let mut copy = Copy::new(&desk, Tool::Rsync, &of);
+    copy.below = place("node1");
+    assert!(copy.all().await.is_empty());
+    desk.until_begun(1).await;
+    let order = &desk.begun()[0];
+    assert_eq!((order.target.as_str(), &order.source), ("node1", &of));
+}
+
+#[tokio::test]
+async fn a_set_belongs_to_who_began_it_and_root_may_take_it_away() {
+    let state = tempfile::tempdir().unwrap();
+    let desk = CopyDesk::new(state.path());
+    let of = snapshot("diff1", "node1");
+    let mut copy = Copy::new(&desk, Tool::Cp, &of);
+    copy.caller = OTHER;
+    copy.file("manifest.json").await.unwrap();
+    copy.caller = Caller { uid: 8, gid: 8, pid: 3 };
+    let refused = copy.file("schema.cql").await;
+    assert!(matches!(refused, Err(FsError::Denied(_))), "{refused:?}");
+    let removed = remove_all(&desk, copy.caller, &copy.below).await;
+    assert!(matches!(removed, Err(FsError::Denied(_))), "{removed:?}");
+    remove_all(&desk, ROOT, &copy.below).await.unwrap();
+    assert_eq!(desk.state("node1"), "empty");
+    // What is empty belongs to nobody.
+    copy.file("schema.cql").await.unwrap();
+}
+
+#[tokio::test]
+async fn while_another_restore_of_the_node_runs_nothing_is_copied() {
+    let state = tempfile::tempdir().unwrap();
+    let desk = CopyDesk::new(state.path());
+    desk.restores.add_job("20261101T000000Z-restore-node1", "node1", JobState::Placing);
+    let refused = Copy::new(&desk, Tool::Cp, &snapshot("diff1", "node1")).file("schema.cql").await;
+    assert!(matches!(refused, Err(FsError::Busy(_))), "{refused:?}");
+    desk.restores.moves_to(JobState::Failed);
+    Copy::new(&desk, Tool::Cp, &snapshot("diff1", "node1")).file("schema.cql").await.unwrap();
+}
+
+#[tokio::test]
+async fn removing_what_was_copied_cancels_until_the_node_is_stopped() {
+    let state = tempfile::tempdir().unwrap();
+    let desk = CopyDesk::new(state.path());
+    let copy = Copy::new(&desk, Tool::Cp, &snapshot("diff1", "node1"));
+    assert!(copy.all().await.is_empty());
+    desk.until_begun(1).await;
+    remove_all(&desk, ROOT, &copy.below).await.unwrap();
+    assert!(matches!(desk.restores.told.borrow().last(), Some(Told::Cancel(_))));
+    assert_eq!(desk.state("node1"), "cancelled");
+    let restore = StagedParent::Area(Area::Restore);
+    desk.copies.rmdir(ROOT, &restore, "node1").await.unwrap();
+    assert_eq!(desk.state("node1"), "empty");
+
+    assert!(copy.all().await.is_empty());
+    desk.until_begun(2).await;
+    desk.restores.moves_to(JobState::Stopping);
+    let removed = remove_all(&desk, ROOT, &copy.below).await;
+    assert!(matches!(removed, Err(FsError::Busy(_))), "{removed:?}");
+    let again = copy.all().await;
+    assert!(again.iter().all(|(_, error)| matches!(error, FsError::Busy(_))), "{again:?}");
+    assert_eq!(again.len(), desk.paths(&copy.of).len());
+}
+
+#[tokio::test]
+async fn when_the_restore_is_done_the_names_disappear_and_its_state_stays() {
+    let state = tempfile::tempdir().unwrap();
+    let desk = CopyDesk::new(state.path());
+    let copy = Copy::new(&desk, Tool::Cp, &snapshot("diff1", "node1"));
+    assert!(copy.all().await.is_empty());
+    desk.until_begun(1).await;
+    until("its job", || desk.copies.set(&copy.below).is_some_and(|set| set.job.is_some())).await;
+    desk.restores.moves_to(JobState::Done);
+    until("an empty directory", || desk.copies.children(&copy.below).is_empty()).await;
+    assert_eq!(desk.state("node1"), "done");
+    // Next week's copy begins anew.
+    assert!(copy.all().await.is_empty());
+    desk.until_begun(2).await;
+}
+
+#[tokio::test]
+async fn a_second_copy_while_the_job_waits_makes_it_wait_anew_and_no_more() {
+    let state = tempfile::tempdir().unwrap();
+    let desk = CopyDesk::new(state.path());
+    let copy = Copy::new(&desk, Tool::Bytes, &snapshot("diff1", "node1"));
+    assert!(copy.all().await.is_empty());
+    desk.until_begun(1).await;
+    until("its job", || desk.copies.set(&copy.below).is_some_and(|set| set.job.is_some())).await;
+    desk.restores.moves_to(JobState::Waiting);
+    desk.clock.set(UnixSeconds(2000));
+    assert!(copy.all().await.is_empty());
+    let settled = || desk.restores.told.borrow().contains(&Told::Settled(UnixSeconds(2000)));
+    until("the word that it is whole", settled).await;
+    let told = desk.restores.told.borrow().clone();
+    assert_eq!(told[1..], [Told::Touched, Told::Settled(UnixSeconds(2000))]);
+    assert_eq!(desk.state("node1"), "waiting");
+}
+
+#[tokio::test]
+async fn a_set_that_is_broken_while_the_job_waits_takes_the_job_back() {
+    let state = tempfile::tempdir().unwrap();
+    let desk = CopyDesk::new(state.path());
+    let mut copy = Copy::new(&desk, Tool::Bytes, &snapshot("diff1", "node1"));
+    assert!(copy.all().await.is_empty());
+    desk.until_begun(1).await;
+    until("its job", || desk.copies.set(&copy.below).is_some_and(|set| set.job.is_some())).await;
+    copy.flaw = Flaw { garbles: Some("schema.cql") };
+    assert!(copy.file("schema.cql").await.is_err());
+    until("its end", || matches!(desk.restores.told.borrow().last(), Some(Told::Cancel(_)))).await;
+    until("partial", || desk.state("node1") == "partial").await;
+}
+
+#[tokio::test]
+async fn after_a_failure_the_same_copy_begins_anew() {
+    let state = tempfile::tempdir().unwrap();
+    let desk = CopyDesk::new(state.path());
+    let copy = Copy::new(&desk, Tool::Cp, &snapshot("diff1", "node1"));
+    assert!(copy.all().await.is_empty());
+    desk.until_begun(1).await;
+    until("its job", || desk.copies.set(&copy.below).is_some_and(|set| set.job.is_some())).await;
+    desk.restores.moves_to(JobState::Failed);
+    assert_eq!(desk.state("node1"), "failed");
+    assert!(!desk.copies.children(&copy.below).is_empty());
+    assert!(copy.all().await.is_empty());
+    desk.until_begun(2).await;
+}
+
+#[tokio::test]
+async fn what_is_written_to_control_files_reaches_the_job() {
+    let state = tempfile::tempdir().unwrap();
+    let desk = CopyDesk::new(state.path());
+    let copy = Copy::new(&desk, Tool::Cp, &snapshot("diff1", "node1"));
+    let below = copy.below.clone();
+    let nothing = desk.copies.told(ROOT, &below, ControlFile::Commit, "now").await;
+    assert!(matches!(nothing, Err(FsError::Invalid(_))), "{nothing:?}");
+    assert!(copy.all().await.is_empty());
+    desk.until_begun(1).await;
+    until("its job", || desk.copies.set(&below).is_some_and(|set| set.job.is_some())).await;
+    desk.copies.told(ROOT, &below, ControlFile::Commit, "now").await.unwrap();
+    desk.copies.told(ROOT, &below, ControlFile::Cancel, "1").await.unwrap();
+    desk.copies.told(ROOT, &below, ControlFile::Undo, "1").await.unwrap();
+    let told = desk.restores.told.borrow().clone();
+    assert!(told.contains(&Told::Commit("now".to_owned())) && told.contains(&Told::Undo));
+    assert_eq!(desk.state("node1"), "cancelled");
+}
+
+#[tokio::test]
+async fn what_was_copied_reads_back_as_it_is_stored() {
+    for tool in TOOLS {
+        let state = tempfile::tempdir().unwrap();
+        let desk = CopyDesk::new(state.path());
+        let of = snapshot("diff2", "node1");
+        let copy = Copy::new(&desk, tool, &of);
+        assert!(copy.all().await.is_empty());
+        desk.until_begun(1).await;
+        for path in desk.paths(&of) {
+            let id = desk.id(&copy.below, &path).unwrap();
+            let entry = desk.copies.entry(id).unwrap();
+            let bytes = desk.bytes(&of, &path);
+            assert_eq!(entry.size, u64::try_from(bytes.len()).unwrap(), "{tool:?} {path}");
+            let handle = desk.copies.open(OTHER, id, false).await.unwrap();
+            let mut read = desk.copies.read(handle, 0, 7).await.unwrap();
+            read.extend(desk.copies.read(handle, 7, 1 << 20).await.unwrap());
+            desk.copies.release(handle).await;
+            assert_eq!(read, bytes, "{tool:?} {path}");
+        }
+    }
+}
+
+fn shelf_again(desk: CopyDesk) -> super::support::copying::Shelf {
+    let memory = desk.memory;
+    let shelf = &memory.0;
+    let (objects, snapshots) = (shelf.objects.clone(), shelf.snapshots.clone());
+    super::support::copying::Shelf { objects, snapshots }
+}
+
+#[tokio::test]
+async fn after_a_restart_a_partial_set_is_partial_and_can_be_completed() {
+    let state = tempfile::tempdir().unwrap();
+    let desk = CopyDesk::new(state.path());
+    let of = snapshot("diff1", "node1");
+    let paths = desk.paths(&of);
+    let mut copy = Copy::new(&desk, Tool::Bytes, &of);
+    copy.caller = OTHER;
+    assert!(copy.paths(&paths[..4]).await.is_empty());
+    desk.copies.sync_journal().await;
+    let (restores, scope) = (std::sync::Arc::clone(&desk.restores), desk.scope.clone());
+    scope.close(std::time::Duration::ZERO).await;
+
+    let desk = CopyDesk::over(shelf_again(desk), state.path(), restores);
+    until("partial", || desk.state("node1") == "partial").await;
+    let missing = || desk.copies.set(&place("node1")).unwrap().missing;
+    until("what was there", || missing() == paths[4..]).await;
+    let mut copy = Copy::new(&desk, Tool::Cp, &of);
+    copy.caller = OTHER;
+    assert!(copy.all().await.is_empty());
+    desk.until_begun(1).await;
+    let order = &desk.begun()[0];
+    assert_eq!(order.uid, OTHER.uid);
+    assert!(order.hold[0].contains("restarted"), "a restart lies between: {order:?}");
+}
+
+#[tokio::test]
+async fn after_a_restart_a_job_keeps_its_set_and_is_not_begun_twice() {
+    let state = tempfile::tempdir().unwrap();
+    let desk = CopyDesk::new(state.path());
+    let of = snapshot("diff1", "node1");
+    assert!(Copy::new(&desk, Tool::Tar, &of).all().await.is_empty());
+    desk.until_begun(1).await;
+    until("its job", || desk.copies.set(&place("node1")).is_some_and(|s| s.job.is_some())).await;
+    desk.copies.sync_journal().await;
+    let (restores, scope) = (std::sync::Arc::clone(&desk.restores), desk.scope.clone());
+    scope.close(std::time::Duration::ZERO).await;
+
+    let desk = CopyDesk::over(shelf_again(desk), state.path(), restores);
+    until("its job", || desk.copies.set(&place("node1")).is_some_and(|s| s.job.is_some())).await;
+    assert!(!desk.copies.children(&place("node1")).is_empty());
+    assert_eq!(desk.begun().len(), 1);
+    desk.restores.moves_to(JobState::Done);
+    until("an empty directory", || desk.copies.children(&place("node1")).is_empty()).await;
+}
+
+#[tokio::test]
+async fn after_a_restart_a_whole_set_without_a_job_is_held() {
+    let state = tempfile::tempdir().unwrap();
+    let desk = CopyDesk::new(state.path());
+    let of = snapshot("full", "node1");
+    assert!(Copy::new(&desk, Tool::Cp, &of).all().await.is_empty());
+    desk.until_begun(1).await;
+    until("its job", || desk.copies.set(&place("node1")).is_some_and(|s| s.job.is_some())).await;
+    desk.copies.sync_journal().await;
+    desk.scope.clone().close(std::time::Duration::ZERO).await;
+    // The job's folder was lost with the restart.
+    let state_dir = state.path();
+    let shelf = shelf_again(desk);
+    let none = CopyDesk::new(tempfile::tempdir().unwrap().path()).restores;
+    let desk = CopyDesk::over(shelf, state_dir, none);
+    until("a restore", || !desk.begun().is_empty()).await;
+    assert!(desk.begun()[0].hold[0].contains("restarted"));
+}
+
+#[tokio::test]
+async fn after_a_restart_a_set_of_a_backup_that_is_gone_is_empty() {
+    let state = tempfile::tempdir().unwrap();
+    let desk = CopyDesk::new(state.path());
+    let of = snapshot("full", "node1");
+    let paths = desk.paths(&of);
+    assert!(Copy::new(&desk, Tool::Cp, &of).paths(&paths[1..]).await.is_empty());
+    desk.copies.sync_journal().await;
+    desk.scope.clone().close(std::time::Duration::ZERO).await;
+    let restores = std::sync::Arc::clone(&desk.restores);
+    let mut shelf = shelf_again(desk);
+    shelf.snapshots.remove(&of);
+    let desk = CopyDesk::over(shelf, state.path(), restores);
+    assert_eq!(desk.state("node1"), "empty");
+}
