@@ -1,6 +1,6 @@
 """The data that bites, and what must be the same before a fault and after it.
 
-data.py login | create | load ROUND | count | content       as user CQL_USER with CQL_PASSWORD, or ADMIN=1 for cassandra
+data.py login | schema | roles | load ROUND | count | content       as user CQL_USER with CQL_PASSWORD, or ADMIN=1 for cassandra
 """
 import decimal
 import hashlib
@@ -20,7 +20,7 @@ from cassandra.policies import RoundRobinPolicy, WhiteListRoundRobinPolicy
 from cassandra.query import SimpleStatement, tuple_factory
 
 NODES = os.environ["NODES"].split()
-REPLICAS = min(3, len(NODES))
+SIZE = int(os.environ["SIZE"])  # nodes of the cluster, be they there or not
 # Without compaction the files of a node change only when somebody writes.
 STILL = "compaction = {'class': 'SizeTieredCompactionStrategy', 'enabled': 'false'}"
 BLOB_BYTES = 32 * 1024
@@ -95,11 +95,16 @@ def connect(nodes=NODES, user="cassandra" if os.environ.get("ADMIN") else os.env
     policy = WhiteListRoundRobinPolicy(nodes) if len(nodes) == 1 else RoundRobinPolicy()
     profile = ExecutionProfile(
         load_balancing_policy=policy, consistency_level=ConsistencyLevel.ALL, request_timeout=120, row_factory=tuple_factory)
-    cluster = Cluster(
-        nodes, auth_provider=PlainTextAuthProvider(user, password), execution_profiles={EXEC_PROFILE_DEFAULT: profile},
-        connect_timeout=20, control_connection_timeout=20, idle_heartbeat_interval=0, max_schema_agreement_wait=60,
-        protocol_version=5)
-    return persistent(cluster.connect)
+    login = PlainTextAuthProvider(user, password)
+
+    def session():
+        # Each try needs an object of its own: after a failure the driver takes it for shut down.
+        return Cluster(
+            nodes, auth_provider=login, execution_profiles={EXEC_PROFILE_DEFAULT: profile}, connect_timeout=20,
+            control_connection_timeout=20, idle_heartbeat_interval=0, max_schema_agreement_wait=60,
+            protocol_version=5).connect()
+
+    return persistent(session)
 
 
 def persistent(call, seconds=90):
@@ -114,26 +119,31 @@ def persistent(call, seconds=90):
             time.sleep(0.3)
 
 
-def create(session):
-    """Users and keyspaces; a second time changes nothing."""
+def schema(session):
+    """Keyspaces and all in them; a second time changes nothing. The cluster may have fewer nodes than replicas yet."""
     if "shop" in session.cluster.metadata.keyspaces:
         return
+    session.get_execution_profile(EXEC_PROFILE_DEFAULT).consistency_level = ConsistencyLevel.ONE
+    for keyspace, replicas, statements in KEYSPACES:
+        session.execute(f"CREATE KEYSPACE {keyspace} WITH replication = {replication(replicas)}")
+        for statement in statements.strip().split("\n"):
+            session.execute(statement.format(keyspace, still=STILL, ttl=MONTHS))
+
+
+def roles(session):
+    """Users, known to every node, so that any of them can be away."""
     quoted = os.environ["CQL_PASSWORD"].replace("'", "''")
     session.execute(f"ALTER KEYSPACE system_auth WITH replication = {replication(3)}")
     session.execute(f"CREATE ROLE IF NOT EXISTS \"{os.environ['CQL_USER']}\" WITH PASSWORD = '{quoted}' AND SUPERUSER = true AND LOGIN = true")
     # Written anew, as what was there before the change is on one node only; and by another, as nobody may alter himself.
     other = connect(user=os.environ["CQL_USER"])
     other.execute("ALTER ROLE cassandra WITH PASSWORD = 'cassandra' AND SUPERUSER = true AND LOGIN = true")
-    session.execute("CREATE ROLE IF NOT EXISTS \"App-Role\" WITH PASSWORD = 'app' AND LOGIN = true")
-    for keyspace, replicas, statements in KEYSPACES:
-        session.execute(f"CREATE KEYSPACE {keyspace} WITH replication = {replication(replicas)}")
-        for statement in statements.strip().split("\n"):
-            session.execute(statement.format(keyspace, still=STILL, ttl=MONTHS))
-    session.execute('GRANT SELECT ON KEYSPACE shop TO "App-Role"')
+    other.execute("CREATE ROLE IF NOT EXISTS \"App-Role\" WITH PASSWORD = 'app' AND LOGIN = true")
+    other.execute('GRANT SELECT ON KEYSPACE shop TO "App-Role"')
 
 
 def replication(replicas):
-    return f"{{'class': 'NetworkTopologyStrategy', 'dc1': {min(replicas, REPLICAS)}}}"
+    return f"{{'class': 'NetworkTopologyStrategy', 'dc1': {min(replicas, SIZE)}}}"
 
 
 def load(session, part):
@@ -144,9 +154,14 @@ def load(session, part):
     def write(statement, values):
         values = list(values)
         prepared = session.prepare(statement)
-        for done, result in execute_concurrent_with_args(session, prepared, values, concurrency=32):
-            if not done:
-                raise result
+        # A node that is busy refuses some; those are asked again, until all are in.
+        deadline = time.monotonic() + 300
+        while values:
+            results = execute_concurrent_with_args(
+                session, prepared, values, concurrency=8 if "blob" in statement else 32, raise_on_first_error=False)
+            values = [each for each, (done, _) in zip(values, results) if not done]
+            if values and time.monotonic() > deadline:
+                sys.exit(f"data: {len(values)} rows are not taken: {statement}")
 
     insert_users(session, write, rows, dice)
     write("UPDATE shop.hits SET n = n + ? WHERE page = ? AND day = ?", ((i % 7, f"/p{i % 50}", i % 3) for i in rows))
@@ -175,8 +190,8 @@ def load(session, part):
     write('INSERT INTO "MixedKs"."Upper" (id, p, "Text") VALUES (?, ?, ?)', ((i, (i, -i), "T" * (i % 9)) for i in points))
     write('INSERT INTO "MixedKs".lower (id, v) VALUES (?, ?)', ((i, f"low {i}") for i in points))
     # Random, so that compression does not take the size away.
-    write("INSERT INTO shop.blobs (id, v) VALUES (?, ?)", ((i, dice.randbytes(BLOB_BYTES)) for i in range(part * 800, part * 800 + 800)))
-    write("INSERT INTO logs.blobs (id, v) VALUES (?, ?)", ((i, dice.randbytes(BLOB_BYTES)) for i in range(part * 320, part * 320 + 320)))
+    write("INSERT INTO shop.blobs (id, v) VALUES (?, ?)", ((i, dice.randbytes(BLOB_BYTES)) for i in range(part * 1280, part * 1280 + 1280)))
+    write("INSERT INTO logs.blobs (id, v) VALUES (?, ?)", ((i, dice.randbytes(BLOB_BYTES)) for i in range(part * 512, part * 512 + 512)))
 
 
 def insert_users(session, write, rows, dice):
@@ -199,7 +214,8 @@ def tables(session):
 
 
 def one(session, query):
-    return persistent(lambda: session.execute(SimpleStatement(query, fetch_size=2000)).one()[0])
+    # A page is held in the node's small memory as a whole, and a row of blobs is 32 KiB.
+    return persistent(lambda: session.execute(SimpleStatement(query, fetch_size=100 if "blob" in query else 1000)).one()[0])
 
 
 def count(session):
@@ -217,7 +233,7 @@ def content(session):
     lines = []
     for _, _, path in tables(session):
         def rows(path=path):
-            found = session.execute(SimpleStatement(f"SELECT * FROM {path}", fetch_size=200))
+            found = session.execute(SimpleStatement(f"SELECT * FROM {path}", fetch_size=100))
             return sorted(hashlib.sha256(repr(plain(row)).encode()).digest() for row in found)
         lines.append(f"{path} {hashlib.sha256(b''.join(persistent(rows))).hexdigest()[:32]}")
     print("\n".join(sorted(lines)))
@@ -244,7 +260,11 @@ def main():
             connect([node]).execute("SELECT key FROM system.local")
         return
     session = connect()
-    {"create": create, "load": lambda s: load(s, int(rest[0])), "count": count, "content": content}[verb](session)
+    verbs = {"schema": schema, "roles": roles, "count": count, "content": content}
+    if verb == "load":
+        load(session, int(rest[0]))
+    else:
+        verbs[verb](session)
 
 
 main()
