@@ -5,6 +5,7 @@ mod catalog;
 mod config;
 mod damage;
 mod fs_copy_in;
+mod fs_share;
 mod layering;
 mod lease;
 mod medusa_archives;

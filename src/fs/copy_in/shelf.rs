@@ -30,12 +30,15 @@ use crate::store::StoreError;
 use super::FsError;
 use super::SnapshotFiles;
 
-/// What is stored, as far as judging a copy takes it. But for the first two, every method may wait
-/// for the share, and never longer than the configuration's deadline for each few MiB.
+/// What is stored, as far as judging a copy takes it. Where it is not said that it answers from memory, a method may wait
+/// for the share, never longer than the configuration's deadline for each few MiB.
 #[async_trait]
 pub trait Stored: Send + Sync + 'static {
     /// Every snapshot with a manifest, the newest first; from memory.
     fn snapshots(&self) -> Vec<SnapshotId>;
+
+    /// Whether there is that one, finished or not; from memory.
+    fn has(&self, id: &SnapshotId) -> bool;
 
     /// Whose object that is; `seen_in` is a snapshot in which it was found. From memory.
     fn source(&self, key: &ObjectKey, size: u64, seen_in: &SnapshotId) -> Source;
@@ -271,6 +274,11 @@ impl Stored for Share {
                 .collect::<Vec<_>>()
         };
         newest.into_iter().flat_map(of).collect()
+    }
+
+    fn has(&self, id: &SnapshotId) -> bool {
+        let backups = self.catalog.backups();
+        backups.get(&id.backup).is_some_and(|backup| backup.nodes.contains_key(&id.node))
     }
 
     fn source(&self, key: &ObjectKey, size: u64, seen_in: &SnapshotId) -> Source {

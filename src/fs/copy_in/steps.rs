@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::model::BackupName;
+use crate::model::Fqdn;
 use crate::model::JobId;
 use crate::staging::Asked;
 use crate::staging::EntryKind;
@@ -81,8 +82,10 @@ impl Copies {
             let entry = desk.get(top).and_then(|staged| staged.set.entry(parent).ok());
             entry.map(|entry| entry.name.to_string()).unwrap_or_default()
         };
-        let snapshots = self.inner.stored.snapshots();
-        snapshots.iter().any(|id| id.backup.as_str() == above && id.node.as_str() == name)
+        match (BackupName::parse(&above), Fqdn::parse(name)) {
+            (Ok(backup), Ok(node)) => self.inner.stored.has(&SnapshotId { backup, node }),
+            _ => false,
+        }
     }
 
     pub(super) fn source(&self, of: CopySource) -> Result<Source, FsError> {

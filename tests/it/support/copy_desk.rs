@@ -28,6 +28,10 @@ impl Stored for Memory {
         self.0.ids()
     }
 
+    fn has(&self, id: &SnapshotId) -> bool {
+        self.0.snapshots.contains_key(id)
+    }
+
     fn source(&self, key: &ObjectKey, _size: u64, _seen_in: &SnapshotId) -> Source {
         self.0.source(key)
     }
@@ -72,7 +76,7 @@ pub(crate) struct Restores {
 }
 
 impl Restores {
-    fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             told: watch::Sender::new(Vec::new()),
             jobs: watch::Sender::new(Arc::default()),
