@@ -1,5 +1,6 @@
 //! Being let in: with one key from a file, or those of an agent.
 
+use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use tokio::net::UnixStream;
 
 use super::keys::{self, LoadedKey};
 use super::login::{Connected, Session};
+use super::signer::KeySigner;
 use super::{Identity, SshError, SshErrorKind, Stage, Target};
 
 /// What we have to show, read before anybody is bothered.
@@ -68,7 +70,7 @@ pub(super) async fn authenticate(
     let (result, shown) = match credentials {
         Credentials::File { path, key } => {
             let shown = format!("the key {}", path.display());
-            (by_file(session, &target.user, key).await.map_err(Failure::Ssh), shown)
+            (by_file(session, &target.user, key).await, shown)
         }
         Credentials::Agent { agent, identities } => {
             let shown = match identities.len() {
@@ -106,8 +108,8 @@ pub(super) async fn authenticate(
                 target.user
             ),
         )),
-        (Err(Failure::Agent(error)), _) => {
-            let message = "the agent did not sign".to_owned();
+        (Err(Failure::Signer(error)), _) => {
+            let message = format!("nothing could be signed by {shown}");
             Err(refused(SshErrorKind::Identity, message).because(error))
         }
         (Err(Failure::Ssh(error)), _) => {
@@ -119,7 +121,7 @@ pub(super) async fn authenticate(
 
 enum Failure {
     Ssh(russh::Error),
-    Agent(russh::AgentAuthError),
+    Signer(Box<dyn Error + Send + Sync>),
 }
 
 fn methods(methods: &MethodSet) -> String {
@@ -140,18 +142,23 @@ async fn by_file(
     session: &mut Session,
     user: &str,
     loaded: &LoadedKey,
-) -> Result<AuthResult, russh::Error> {
+) -> Result<AuthResult, Failure> {
     let mut result = nothing_tried();
+    let mut signer = KeySigner(Arc::clone(&loaded.key));
     if let Some(certificate) = &loaded.certificate {
-        let key = Arc::clone(&loaded.key);
-        result = session.authenticate_openssh_cert(user, key, certificate.clone()).await?;
-        if result.success() || session.is_closed() {
-            return Ok(result);
+        for hash in hashes(&loaded.key.algorithm()) {
+            let certificate = certificate.clone();
+            let tried =
+                session.authenticate_certificate_with(user, certificate, *hash, &mut signer).await;
+            result = tried.map_err(|error| Failure::Signer(error.into()))?;
+            if settled(&result) || session.is_closed() {
+                return Ok(result);
+            }
         }
     }
     for hash in hashes(&loaded.key.algorithm()) {
         let key = PrivateKeyWithHashAlg::new(Arc::clone(&loaded.key), *hash);
-        result = session.authenticate_publickey(user, key).await?;
+        result = session.authenticate_publickey(user, key).await.map_err(Failure::Ssh)?;
         if settled(&result) || session.is_closed() {
             break;
         }
@@ -177,7 +184,7 @@ async fn by_agent(
                     session.authenticate_certificate_with(user, certificate, *hash, agent).await
                 }
             };
-            result = tried.map_err(Failure::Agent)?;
+            result = tried.map_err(|error| Failure::Signer(error.into()))?;
             if settled(&result) || session.is_closed() {
                 return Ok(result);
             }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use russh::client::Msg;
-use russh::{Channel, ChannelMsg, ChannelOpenFailure, ChannelWriteHalf, Sig};
+use russh::{Channel, ChannelMsg, ChannelOpenFailure, ChannelReadHalf, ChannelWriteHalf, Sig};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -28,8 +28,11 @@ use super::{Exit, SshErrorKind, StderrTail};
 /// How long after a program's end its output may still dribble in.
 const DRIBBLE: Duration = Duration::from_secs(2);
 
-/// How long a farewell may take.
+/// How long each part of a farewell may take.
 const FAREWELL: Duration = Duration::from_secs(2);
+
+/// How long a program has to end after the signal, before it is sent again in another way.
+const DYING: Duration = Duration::from_millis(250);
 
 /// The most that start-up files may print before our program does.
 const PREAMBLE_LIMIT: usize = 1 << 20;
@@ -82,15 +85,43 @@ impl<S: Sink> Task<S> {
             Err(error) => return self.not_opened(&error),
         };
         let (mut read, write) = channel.split();
-        let end = self.pump(&mut read, &write).await;
+        let mut seen = Seen::new(&self.wanted);
+        let end = self.pump(&mut seen, &mut read, &write).await;
         if !matches!(end, Ended::Closed(_)) {
-            let program = matches!(self.wanted, Wanted::Program { .. });
-            // A farewell that is not taken finds a connection that is about to end by itself.
-            drop(timeout(FAREWELL, farewell(&write, program)).await);
+            self.leave(&seen, &mut read, &write).await;
         }
         match end {
             Ended::Closed(end) | Ended::Left(end) => end,
         }
+    }
+
+    /// Tells the other side that we go. What is not taken in time finds a connection that is about
+    /// to end by itself.
+    async fn leave(&self, seen: &Seen, read: &mut ChannelReadHalf, write: &ChannelWriteHalf<Msg>) {
+        let process = seen.running();
+        let farewell = async {
+            if process.is_some() {
+                // The end of its stdin alone would not end one that does not read it.
+                write.signal(Sig::TERM).await?;
+            }
+            write.eof().await
+        };
+        let told = timeout(FAREWELL, farewell).await;
+        tracing::trace!(?told, "left a channel");
+        if let Some(process) = process
+            && timeout(DYING, until_ended(read)).await.is_err()
+        {
+            // sshd takes no signal for a session of root's ("requires privilege separation").
+            let killed = timeout(FAREWELL, async {
+                tokio::select! {
+                    killed = end_group(&self.session, process) => killed.is_ok(),
+                    () = until_ended(read) => true,
+                }
+            });
+            let killed = killed.await;
+            tracing::debug!(process, ?killed, "a remote program was told to end");
+        }
+        drop(timeout(FAREWELL, write.close()).await);
     }
 
     async fn open(&self) -> Result<Channel<Msg>, russh::Error> {
@@ -136,11 +167,11 @@ impl<S: Sink> Task<S> {
 
     async fn pump(
         &mut self,
-        read: &mut russh::ChannelReadHalf,
+        seen: &mut Seen,
+        read: &mut ChannelReadHalf,
         write: &ChannelWriteHalf<Msg>,
     ) -> Ended {
         let stop = self.stop.clone();
-        let mut seen = Seen::new(&self.wanted);
         let mut writing: Option<Writing<'_>> = match &self.wanted {
             Wanted::Program { line, .. } => Some(Box::pin(write.exec(true, line.clone()))),
             Wanted::Port { .. } => {
@@ -156,7 +187,7 @@ impl<S: Sink> Task<S> {
                     return Ended::Left(End::Failed { kind: SshErrorKind::Lost, message });
                 }
                 message = read.wait() => {
-                    if let Some(end) = self.heard(&mut seen, message) {
+                    if let Some(end) = self.heard(seen, message) {
                         return end;
                     }
                 }
@@ -237,6 +268,13 @@ impl Seen {
         Self { before, exit: None, dribble_until: None }
     }
 
+    /// The process of a program that has not ended.
+    fn running(&self) -> Option<u32> {
+        let (stdout, stderr) = self.before.as_ref()?;
+        let process = stdout.process().or_else(|| stderr.process());
+        process.filter(|_| self.exit.is_none())
+    }
+
     fn exited(&mut self, exit: Exit) {
         self.exit = Some(exit);
         self.dribble_until = Some(Instant::now() + DRIBBLE);
@@ -310,14 +348,25 @@ async fn until(instant: Option<Instant>) {
     }
 }
 
-/// Tells the other side that we leave: a program gets SIGTERM, for the end of its stdin alone
-/// would not end one that does not read it.
-async fn farewell(write: &ChannelWriteHalf<Msg>, program: bool) -> Result<(), russh::Error> {
-    if program {
-        write.signal(Sig::TERM).await?;
+/// Reads on, whatever comes, until a program has ended: unread, it would stop the connection.
+async fn until_ended(read: &mut ChannelReadHalf) {
+    loop {
+        match read.wait().await {
+            None
+            | Some(
+                ChannelMsg::Close | ChannelMsg::ExitStatus { .. } | ChannelMsg::ExitSignal { .. },
+            ) => return,
+            Some(_) => {}
+        }
     }
-    write.eof().await?;
-    write.close().await
+}
+
+/// Signals a process group over a session of its own.
+async fn end_group(session: &Session, process: u32) -> Result<(), russh::Error> {
+    let mut channel = session.channel_open_session().await?;
+    channel.exec(false, format!("exec /bin/sh -c 'kill -TERM -{process}'")).await?;
+    while !matches!(channel.wait().await, None | Some(ChannelMsg::Close)) {}
+    Ok(())
 }
 
 fn signal_text(signal: Sig) -> String {

@@ -30,7 +30,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Writes `$1`, and makes it `$3` with mode `$2` only if all `$4` bytes came: a connection that
 /// breaks looks to `cat` like the end of its input.
-const UPLOAD: &str = r#"t=$1; trap 'rm -f "$t"' 0; trap 'exit 1' 1 2 15; umask 077
+const UPLOAD: &str = r#"t=$1; trap 'rm -f "$t"' 0; trap 'exit 1' 1 2 15; trap '' 13; umask 077
 cat >"$t" || exit
 [ "$(wc -c <"$t")" -eq "$4" ] || { echo "the upload broke off" >&2; exit 1; }
 chmod "$2" "$t" && mv -f "$t" "$3""#;

@@ -66,7 +66,8 @@ impl RemoteCommand {
     }
 
     /// The line for the login shell. It writes `mark` to stdout and stderr before the program runs,
-    /// so that what start-up files print is told from what the program prints.
+    /// so that what start-up files print is told from what the program prints; and the number of
+    /// its process, which is the program's too.
     ///
     /// With `login` it goes through a second shell, which reads the account's profile. That one
     /// must be of sh's kind: neither fish nor tcsh can be told so in one line.
@@ -77,7 +78,7 @@ impl RemoteCommand {
         let mut words = Words::default();
         // In two parts: a shell that shows what it runs must not show the mark.
         let mark = format!("{}\"{}\"", mark.head, mark.tail);
-        let mut run = format!("echo {mark}; echo {mark} >&2; exec");
+        let mut run = format!("echo {mark} $$; echo {mark} $$ >&2; exec");
         if !self.environment.is_empty() {
             run.push_str(" env");
         }
@@ -179,9 +180,9 @@ impl Mark {
         Self { head: "medusafs-", tail: format!("{nonce:016x}") }
     }
 
-    /// What the output has where the program's own begins.
+    /// What the output has before the program's own: this, a process's number, a line end.
     pub(super) fn bytes(&self) -> Vec<u8> {
-        format!("{}{}\n", self.head, self.tail).into_bytes()
+        format!("{}{} ", self.head, self.tail).into_bytes()
     }
 }
 
@@ -203,8 +204,14 @@ mod tests {
         let mark = Mark::of(7);
         let output = by_shell(shell, &command.line(&mark, false).unwrap());
         assert!(output.status.success(), "{output:?}");
-        assert_eq!(output.stderr, mark.bytes());
-        output.stdout.strip_prefix(mark.bytes().as_slice()).unwrap().to_vec()
+        let after = |bytes: &[u8]| {
+            let rest = bytes.strip_prefix(mark.bytes().as_slice()).unwrap();
+            let end = rest.iter().position(|byte| *byte == b'\n').unwrap();
+            std::str::from_utf8(&rest[..end]).unwrap().parse::<u32>().unwrap();
+            rest[end + 1..].to_vec()
+        };
+        assert_eq!(after(&output.stderr), b"");
+        after(&output.stdout)
     }
 
     fn with_nuls(argv: &[String]) -> Vec<u8> {

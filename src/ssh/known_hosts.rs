@@ -148,7 +148,7 @@ fn names_host_hashed(field: &str, name: &str) -> Option<bool> {
 }
 
 /// `*` is any text, `?` any one byte. Linear in memory and never worse than length times length.
-pub(super) fn matches_pattern(pattern: &str, text: &str) -> bool {
+fn matches_pattern(pattern: &str, text: &str) -> bool {
     let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
     let (mut at, mut from) = (0, 0);
     // Where to go on if what follows the last star does not fit: behind the star, one byte later.

@@ -17,6 +17,7 @@ mod preamble;
 mod process;
 mod remote;
 mod scripted;
+mod signer;
 mod sudo;
 mod target;
 mod trust;

@@ -20,8 +20,12 @@ pub(super) struct Preamble {
 enum State {
     /// The end of what came, which may be the beginning of the mark.
     Before(BytesMut),
-    After,
+    /// The number that came with the mark.
+    After(Option<u32>),
 }
+
+/// The longest number of a process, and its line end.
+const NUMBER_LIMIT: usize = 12;
 
 impl Preamble {
     pub(super) fn before(mark: &Mark) -> Self {
@@ -39,17 +43,34 @@ impl Preamble {
         self.skipped = self.skipped.saturating_add(skipped.len());
         let room = SHOWN.saturating_sub(self.shown.len());
         self.shown.extend_from_slice(skipped.get(..room).unwrap_or(&skipped));
-        if at.is_none() {
+        let number = match at {
+            Some(_) => held.get(self.mark.len()..).unwrap_or_default(),
+            None => return Bytes::new(),
+        };
+        let end = number.iter().position(|byte| *byte == b'\n');
+        let Some(end) = end.or_else(|| (number.len() > NUMBER_LIMIT).then_some(NUMBER_LIMIT))
+        else {
             return Bytes::new();
-        }
-        let after = held.split_off(self.mark.len()).freeze();
-        self.state = State::After;
+        };
+        let digits = std::str::from_utf8(number.get(..end).unwrap_or_default());
+        let process = digits.ok().and_then(|digits| digits.parse().ok());
+        let after = held.split_off((self.mark.len() + end + 1).min(held.len())).freeze();
+        self.state = State::After(process);
         after
     }
 
     /// Whether the mark has come.
     pub(super) fn is_over(&self) -> bool {
-        matches!(self.state, State::After)
+        matches!(self.state, State::After(_))
+    }
+
+    /// The number of the program's process, which is its process group's too; never one that means
+    /// more than a group.
+    pub(super) fn process(&self) -> Option<u32> {
+        match self.state {
+            State::After(process) => process.filter(|process| *process > 1),
+            State::Before(_) => None,
+        }
     }
 
     /// Bytes that came before the mark so far.
@@ -61,7 +82,7 @@ impl Preamble {
     pub(super) fn shown(&self) -> String {
         let held: &[u8] = match &self.state {
             State::Before(held) if self.shown.len() < SHOWN => held,
-            State::Before(_) | State::After => &[],
+            State::Before(_) | State::After(_) => &[],
         };
         let text = String::from_utf8_lossy(&self.shown) + String::from_utf8_lossy(held);
         text.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -78,11 +99,11 @@ mod tests {
         fn what_follows_the_mark_does_not_depend_on_how_it_arrives(
             noise in "[a-z\n-]{0,40}",
             own in "[a-z\n-]{0,40}",
-            sizes in proptest::collection::vec(1_usize..9, 130),
+            sizes in proptest::collection::vec(1_usize..9, 140),
         ) {
             let mark = Mark::new();
             let mut preamble = Preamble::before(&mark);
-            let all = [noise.as_bytes(), &mark.bytes(), own.as_bytes()].concat();
+            let all = [noise.as_bytes(), &mark.bytes(), b"4711\n", own.as_bytes()].concat();
             let (mut rest, mut passed) = (all.as_slice(), Vec::new());
             for size in sizes {
                 let (now, later) = rest.split_at(size.min(rest.len()));
@@ -90,6 +111,7 @@ mod tests {
                 rest = later;
             }
             prop_assert!(preamble.is_over());
+            prop_assert_eq!(preamble.process(), Some(4711));
             prop_assert_eq!(String::from_utf8(passed).unwrap(), own);
             prop_assert_eq!(preamble.skipped(), noise.len());
         }

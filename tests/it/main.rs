@@ -10,6 +10,7 @@ mod layering;
 mod lease;
 mod medusa_archives;
 mod restore_node;
+mod ssh;
 mod staging_model;
 mod store_contract;
 mod support;

@@ -5,3 +5,4 @@ pub(crate) mod copy_desk;
 pub(crate) mod copying;
 pub(crate) mod mortal;
 pub(crate) mod node;
+pub(crate) mod sshd;
