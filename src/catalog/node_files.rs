@@ -214,12 +214,33 @@ impl<'a> TableRef<'a> {
     /// Its own files, or those of the secondary index whose directory is `index`; sorted by name.
     pub fn files_in(self, index: Option<&str>) -> impl ExactSizeIterator<Item = FileRef<'a>> {
         let files = self.files;
+        self.rows_in(index).iter().map(move |row| FileRef { files, row })
+    }
+
+    /// How many files [`TableRef::files_in`] has.
+    pub fn len_in(self, index: Option<&str>) -> usize {
+        self.rows_in(index).len()
+    }
+
+    /// The file at a place in the order of [`TableRef::files_in`], without counting up to it.
+    pub fn file_at(self, index: Option<&str>, place: usize) -> Option<FileRef<'a>> {
+        Some(FileRef { files: self.files, row: self.rows_in(index).get(place)? })
+    }
+
+    /// The place in the order of [`TableRef::files_in`] of the file of that name.
+    pub fn place(self, index: Option<&str>, name: &str) -> Option<usize> {
+        let rows = self.rows_in(index);
+        rows.binary_search_by(|row| self.files.name_of(row).cmp(name)).ok()
+    }
+
+    fn rows_in(self, index: Option<&str>) -> &'a [FileRow] {
+        let files = self.files;
         let rows = files.rows(self.row);
         let wanted = index.unwrap_or_default();
         let place = |row: &FileRow| files.index_of(row).unwrap_or_default().cmp(wanted);
         let from = rows.partition_point(|row| place(row) == Ordering::Less);
         let to = rows.partition_point(|row| place(row) != Ordering::Greater);
-        rows.get(from..to).unwrap_or_default().iter().map(move |row| FileRef { files, row })
+        rows.get(from..to).unwrap_or_default()
     }
 
     /// The file of that name: its own, or of the secondary index whose directory is `index`.
