@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::medusa::MetaFile;
+use crate::medusa::Mode;
 use crate::model::BackupName;
 use crate::model::Fqdn;
 use crate::model::JobId;
@@ -31,15 +33,6 @@ pub enum Side {
     ByTable,
 }
 
-/// Full or differential: a directory in which a backup may be made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Mode {
-    /// `.full`
-    Full,
-    /// `.differential`
-    Differential,
-}
-
 /// Where one copies into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Area {
@@ -47,19 +40,6 @@ pub enum Area {
     Restore,
     /// `import/`: tables.
     Import,
-}
-
-/// A file of a node backup that is not a table's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum MetaFile {
-    /// `manifest.json`: first, because a set is fixed by it.
-    Manifest,
-    /// `schema.cql`
-    Schema,
-    /// `server_version.json`
-    ServerVersion,
-    /// `tokenmap.json`
-    TokenMap,
 }
 
 /// A node of what is being copied in. Its number stays the same when it is renamed.
@@ -167,16 +147,11 @@ pub struct FilesDirectory {
     pub index: Option<Arc<str>>,
 }
 
-impl Mode {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Full, Self::Differential];
-
-    /// The directory's name.
-    pub fn directory(self) -> &'static str {
-        match self {
-            Self::Full => ".full",
-            Self::Differential => ".differential",
-        }
+/// The hidden directory in which one chooses a mode.
+pub fn mode_directory(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Full => ".full",
+        Mode::Differential => ".differential",
     }
 }
 
@@ -186,21 +161,6 @@ impl Area {
         match self {
             Self::Restore => "restore",
             Self::Import => "import",
-        }
-    }
-}
-
-impl MetaFile {
-    /// All four, as they are listed.
-    pub const ALL: [Self; 4] = [Self::Manifest, Self::Schema, Self::ServerVersion, Self::TokenMap];
-
-    /// The file's name, here and in the store.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Manifest => "manifest.json",
-            Self::Schema => "schema.cql",
-            Self::ServerVersion => "server_version.json",
-            Self::TokenMap => "tokenmap.json",
         }
     }
 }
@@ -309,14 +269,14 @@ impl fmt::Display for ViewPath {
             Self::Backups => f.write_str("/backups"),
             Self::Latest => f.write_str("/backups/latest"),
             Self::Backup(name) => write!(f, "/backups/{name}"),
-            Self::ByMode(mode) => write!(f, "/backups/{}", mode.directory()),
-            Self::ByModeLink(mode, name) => write!(f, "/backups/{}/{name}", mode.directory()),
+            Self::ByMode(mode) => write!(f, "/backups/{}", mode_directory(*mode)),
+            Self::ByModeLink(mode, name) => write!(f, "/backups/{}/{name}", mode_directory(*mode)),
             Self::Trash => f.write_str("/backups/.trash"),
             Self::Nodes => f.write_str("/nodes"),
             Self::Node(node) => write!(f, "/nodes/{node}"),
-            Self::NodeByMode(node, mode) => write!(f, "/nodes/{node}/{}", mode.directory()),
+            Self::NodeByMode(node, mode) => write!(f, "/nodes/{node}/{}", mode_directory(*mode)),
             Self::NodeByModeLink(node, mode, name) => {
-                write!(f, "/nodes/{node}/{}/{name}", mode.directory())
+                write!(f, "/nodes/{node}/{}/{name}", mode_directory(*mode))
             }
             Self::NodeBackup(Side::ByNode, of) => write!(f, "/nodes/{}/{}", of.node, of.backup),
             Self::NodeBackup(Side::ByBackup | Side::ByTable, of) => {

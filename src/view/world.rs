@@ -1,0 +1,194 @@
+//! Everything that the tree is made of, as it is at one moment.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::catalog::Backup;
+use crate::catalog::Backups;
+use crate::model::BackupName;
+use crate::model::Fqdn;
+use crate::model::JobId;
+use crate::model::JobKind;
+use crate::model::JobState;
+use crate::model::JobStatus;
+use crate::model::Keyspace;
+use crate::model::UnixSeconds;
+
+use super::NodeBackupId;
+
+/// For how long a backup whose job has ended well is shown from its job: until then the share has
+/// been looked at again.
+const UNTIL_SEEN_SECONDS: u64 = 30;
+
+/// Keyspaces and the tables in them, over all backups.
+pub type Tables = BTreeMap<Keyspace, BTreeSet<Arc<str>>>;
+
+/// A backup that was asked for a moment ago, whose job may not show yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// Its name.
+    pub name: BackupName,
+    /// The one node, if it is of one.
+    pub node: Option<Fqdn>,
+    /// Its job.
+    pub job: JobId,
+}
+
+/// What the tree is made of. Cheap to take: everything is shared.
+#[derive(Debug, Clone, Default)]
+pub struct World {
+    /// What the share holds.
+    pub backups: Arc<Backups>,
+    /// What this host does and did, oldest first.
+    pub jobs: Arc<Vec<JobStatus>>,
+    /// What was asked for and is not in `jobs` yet.
+    pub asked: Vec<Asked>,
+    /// Jobs that were taken back as soon as they were asked for: shown to nobody.
+    pub withdrawn: Arc<BTreeSet<JobId>>,
+    /// The nodes of the ring, if one was ever seen.
+    pub ring: Option<Arc<Vec<Fqdn>>>,
+    /// Keyspaces and tables, as far as they were looked for.
+    pub tables: Arc<Tables>,
+    /// Now.
+    pub now: UnixSeconds,
+    /// When the tree was mounted: the age of what has none.
+    pub mounted: UnixSeconds,
+}
+
+impl World {
+    /// What the share holds of a backup.
+    pub fn stored(&self, name: &BackupName) -> Option<&Arc<Backup>> {
+        self.backups.get(name)
+    }
+
+    /// The newest job that makes or made a backup of this name.
+    pub fn job_of(&self, name: &BackupName) -> Option<&JobStatus> {
+        self.backup_jobs().rev().find(|job| job.backup == *name)
+    }
+
+    /// The newest job that restores or restored a node.
+    pub fn restore_of(&self, node: &Fqdn) -> Option<&JobStatus> {
+        self.jobs
+            .iter()
+            .rev()
+            .find(|job| job.kind == JobKind::Restore && job.node.as_ref() == Some(node))
+    }
+
+    /// A job by its id.
+    pub fn job(&self, id: &JobId) -> Option<&JobStatus> {
+        self.jobs.iter().find(|job| job.id == *id)
+    }
+
+    /// A job that is at work now, other than one that was taken back.
+    pub fn busy(&self) -> Option<&JobStatus> {
+        let live =
+            |job: &&JobStatus| job.state.outcome().is_none() && !self.withdrawn.contains(&job.id);
+        self.jobs.iter().rev().filter(|job| job.state != JobState::Held).find(live)
+    }
+
+    /// Every backup that is shown, by name.
+    pub fn backup_names(&self) -> BTreeSet<BackupName> {
+        let stored = self.backups.iter().map(|backup| backup.name.clone());
+        let worked_on =
+            self.backup_jobs().filter(|job| self.shows(job)).map(|job| job.backup.clone());
+        let asked = self.asked.iter().map(|asked| asked.name.clone());
+        stored.chain(worked_on).chain(asked).collect()
+    }
+
+    /// Whether a backup of that name is shown.
+    pub fn has_backup(&self, name: &BackupName) -> bool {
+        self.stored(name).is_some()
+            || self.job_of(name).is_some_and(|job| self.shows(job))
+            || self.asked.iter().any(|asked| asked.name == *name)
+    }
+
+    /// The nodes that are listed in a backup: what the share holds, and the node of a backup of one
+    /// node that is being made.
+    pub fn nodes_of(&self, name: &BackupName) -> BTreeSet<Fqdn> {
+        let stored = self.stored(name).into_iter().flat_map(|backup| backup.nodes.keys().cloned());
+        let job = self.job_of(name).filter(|job| self.shows(job));
+        let worked_on = job.and_then(|job| job.node.clone());
+        let asked = self.asked.iter().filter(|asked| asked.name == *name);
+        stored.chain(worked_on).chain(asked.filter_map(|asked| asked.node.clone())).collect()
+    }
+
+    /// Whether a node's part of a backup can be named: it is listed, or its job works on it.
+    pub fn has_node_backup(&self, of: &NodeBackupId) -> bool {
+        self.stored(&of.backup).is_some_and(|backup| backup.nodes.contains_key(&of.node))
+            || self.nodes_of(&of.backup).contains(&of.node)
+            || self.job_of(&of.backup).is_some_and(|job| {
+                self.shows(job) && job.nodes.iter().any(|node| node.name == of.node)
+            })
+    }
+
+    /// Every node that any backup, job or ring names.
+    pub fn nodes(&self) -> BTreeSet<Fqdn> {
+        let stored = self.backups.nodes().cloned();
+        let ring = self.ring.iter().flat_map(|ring| ring.iter().cloned());
+        let worked_on = self.backup_jobs().filter_map(|job| job.node.clone());
+        stored.chain(ring).chain(worked_on).collect()
+    }
+
+    /// The backups in which a node has a part.
+    pub fn backups_of(&self, node: &Fqdn) -> BTreeSet<BackupName> {
+        let stored = self.backups.of_node(node).cloned();
+        let worked_on =
+            self.backup_jobs().filter(|job| self.shows(job) && job.node.as_ref() == Some(node));
+        let asked = self.asked.iter().filter(|asked| asked.node.as_ref() == Some(node));
+        stored
+            .chain(worked_on.map(|job| job.backup.clone()))
+            .chain(asked.map(|asked| asked.name.clone()))
+            .collect()
+    }
+
+    /// The nodes that can be restored: those of the ring as last seen, else those of the newest
+    /// backup, else all.
+    pub fn nodes_to_restore(&self) -> BTreeSet<Fqdn> {
+        if let Some(ring) = &self.ring {
+            return ring.iter().cloned().collect();
+        }
+        if let Some(ring) = self.backups.newest_ring() {
+            return ring.nodes().map(|(node, _)| node.clone()).collect();
+        }
+        self.nodes()
+    }
+
+    /// The newest backup by start that is complete, of the whole cluster, and not damaged.
+    pub fn latest(&self) -> Option<&Arc<Backup>> {
+        self.backups.latest()
+    }
+
+    /// When a backup was begun, for the time of its directory.
+    pub fn started(&self, name: &BackupName) -> UnixSeconds {
+        self.stored(name)
+            .map(|backup| backup.started)
+            .or_else(|| self.job_of(name).map(|job| job.started))
+            .unwrap_or(self.now)
+    }
+
+    /// Whether a backup can no longer change: nobody works on it, and the share holds it.
+    pub fn is_settled(&self, name: &BackupName) -> bool {
+        self.stored(name).is_some_and(|backup| backup.finished.is_some())
+            && self.job_of(name).is_none_or(|job| job.state.outcome().is_some())
+    }
+
+    fn backup_jobs(&self) -> impl DoubleEndedIterator<Item = &JobStatus> {
+        self.jobs
+            .iter()
+            .filter(|job| job.kind == JobKind::Backup && !self.withdrawn.contains(&job.id))
+    }
+
+    /// A backup that is only a job's is shown while it is made and when it failed; once it is
+    /// complete the share shows it.
+    fn shows(&self, job: &JobStatus) -> bool {
+        match job.state {
+            JobState::Complete | JobState::Incomplete | JobState::Done | JobState::Undone => {
+                job.finished.is_some_and(|at| {
+                    self.now.since(at).is_none_or(|seconds| seconds <= UNTIL_SEEN_SECONDS)
+                })
+            }
+            _ => true,
+        }
+    }
+}
