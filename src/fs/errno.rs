@@ -2,6 +2,9 @@
 
 use nix::errno::Errno;
 
+use crate::catalog::CatalogError;
+use crate::store::Kind;
+
 use super::FsError;
 
 impl FsError {
@@ -26,7 +29,8 @@ impl FsError {
             Self::NoSpace(_) => Errno::ENOSPC,
             // Never ENOSYS: the kernel remembers it for the whole connection.
             Self::Unsupported(_) => Errno::EOPNOTSUPP,
-            Self::Silent(_) => Errno::ETIMEDOUT,
+            Self::Share(error) => of_share(error.kind),
+            Self::Catalog(error) => of_catalog(error),
             // Tools know EIO; EBADMSG would be truer and understood by nobody.
             Self::Damaged(_) => Errno::EIO,
             // So that `cp` goes on, and exits 1.
@@ -43,6 +47,38 @@ impl FsError {
     /// Whether a person wants to read about it in `last_error`, and the log to hold it.
     pub fn is_news(&self) -> bool {
         !matches!(self, Self::NotFound | Self::NotADirectory | Self::IsADirectory | Self::NoNews)
+    }
+}
+
+fn of_share(kind: Kind) -> Errno {
+    match kind {
+        // The tree lists it, so that ENOENT would make `cp` say that the listing lied.
+        Kind::NotFound => Errno::EIO,
+        Kind::Denied => Errno::EACCES,
+        Kind::ReadOnly => Errno::EROFS,
+        Kind::Full => Errno::ENOSPC,
+        Kind::Exhausted => Errno::ENFILE,
+        Kind::Unavailable | Kind::TimedOut | Kind::Overloaded => Errno::ETIMEDOUT,
+        Kind::Exists
+        | Kind::NotEmpty
+        | Kind::WrongKind
+        | Kind::Outside
+        | Kind::TooLarge
+        | Kind::Unsupported
+        | Kind::Failed => Errno::EIO,
+    }
+}
+
+fn of_catalog(error: &CatalogError) -> Errno {
+    match error {
+        CatalogError::Store(error) => of_share(error.kind),
+        CatalogError::NoBackup(_) | CatalogError::NoNode(..) => Errno::ENOENT,
+        CatalogError::NoManifest(..)
+        | CatalogError::Damaged(..)
+        | CatalogError::Unreadable { .. }
+        | CatalogError::Name(_) => Errno::EIO,
+        CatalogError::TooManyFiles(..) => Errno::ENOMEM,
+        CatalogError::Busy => Errno::ETIMEDOUT,
     }
 }
 

@@ -2,8 +2,10 @@
 
 use thiserror::Error;
 
+use crate::catalog::CatalogError;
 use crate::model::NewBackupNameError;
-use crate::tasks::TimedOut;
+use crate::store::PoolError;
+use crate::store::StoreError;
 
 /// A call that is not answered as wished. What is in words goes to `last_error`: an errno is all
 /// that `cp` sees.
@@ -57,9 +59,12 @@ pub enum FsError {
     /// Not something that this file system does.
     #[error("{0}")]
     Unsupported(String),
-    /// The share, or another machine, did not answer in time.
-    #[error("the share does not answer")]
-    Silent(#[source] TimedOut),
+    /// The share refused, or did not answer in time.
+    #[error(transparent)]
+    Share(#[from] StoreError),
+    /// What a backup holds cannot be said.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
     /// Stored bytes are missing or wrong.
     #[error("{0}")]
     Damaged(String),
@@ -93,5 +98,11 @@ impl FsError {
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
         Self::Failed { doing: doing.into(), source: source.into() }
+    }
+}
+
+impl From<PoolError> for FsError {
+    fn from(error: PoolError) -> Self {
+        Self::Share(error.into())
     }
 }

@@ -1,0 +1,172 @@
+//! Work as this host does it: by a process and a folder for each job.
+
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::jobs::AskedBy;
+use crate::jobs::BackupMode;
+use crate::jobs::BackupRequest;
+use crate::jobs::ConfigFrom;
+use crate::jobs::Jobs;
+use crate::jobs::JobsError;
+use crate::jobs::Work;
+use crate::medusa::Mode;
+use crate::model::Clock;
+use crate::model::Fqdn;
+use crate::model::JobId;
+use crate::model::UnixSeconds;
+use crate::observe::ErrorChain;
+
+use super::BackupOrder;
+use super::Doing;
+use super::FsError;
+use super::JobTable;
+use super::JobText;
+
+/// For how long a new backup can be taken back without a trace.
+const NO_SNAPSHOT_SECONDS: i64 = 2;
+
+/// How often the jobs' folders are looked at: twice in the second that news may take.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// Jobs of this host, begun and watched through their folders.
+pub struct ByJobs {
+    jobs: Jobs,
+    config: ConfigFrom,
+    default_mode: Mode,
+    clock: Arc<dyn Clock>,
+    table: watch::Sender<JobTable>,
+}
+
+impl std::fmt::Debug for ByJobs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ByJobs").field("jobs", &self.jobs).finish_non_exhaustive()
+    }
+}
+
+impl ByJobs {
+    /// Begins jobs that read `config`. `default_mode` is that of a backup without a chosen one.
+    pub fn new(jobs: Jobs, config: ConfigFrom, default_mode: Mode, clock: Arc<dyn Clock>) -> Self {
+        let table = watch::Sender::new(JobTable::default());
+        Self { jobs, config, default_mode, clock, table }
+    }
+
+    /// Looks at the folders for ever, and starts the recovery of jobs whose process has died. This
+    /// host's disk alone is read, on a thread where that may take a while.
+    pub async fn watch(self: Arc<Self>) {
+        let mut every = tokio::time::interval(LOOK_EVERY);
+        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            every.tick().await;
+            let here = Arc::clone(&self);
+            if let Err(error) = tokio::task::spawn_blocking(move || here.look()).await {
+                tracing::error!(%error, "the jobs could not be looked at");
+            }
+        }
+    }
+
+    /// Looks at the folders once.
+    pub fn look(&self) {
+        match self.jobs.table() {
+            Ok(table) => {
+                self.table.send_if_modified(|known| {
+                    let is_news = **known != table;
+                    if is_news {
+                        *known = Arc::new(table);
+                    }
+                    is_news
+                });
+            }
+            Err(error) => {
+                tracing::warn!(error = %ErrorChain(&error), "the jobs cannot be listed");
+            }
+        }
+    }
+
+    /// Starts the recovery of jobs whose process has died.
+    pub fn recover(&self) {
+        match self.jobs.recover() {
+            Ok(recovered) => {
+                for job in recovered {
+                    tracing::info!(%job, "its process had died: started again");
+                }
+            }
+            Err(error) => {
+                tracing::warn!(error = %ErrorChain(&error), "dead jobs were not looked for");
+            }
+        }
+    }
+}
+
+fn failed(doing: &str) -> impl FnOnce(JobsError) -> FsError {
+    let doing = doing.to_owned();
+    move |error| FsError::failed(doing, error)
+}
+
+impl Doing for ByJobs {
+    fn jobs(&self) -> watch::Receiver<JobTable> {
+        self.table.subscribe()
+    }
+
+    fn ring(&self) -> Option<Vec<Fqdn>> {
+        // Jobs name the nodes that they met; the newest of the whole cluster met all.
+        let table = self.table.borrow();
+        let whole = table.iter().rev().find(|job| job.node.is_none() && !job.nodes.is_empty());
+        whole.map(|job| job.nodes.iter().map(|node| node.name.clone()).collect())
+    }
+
+    fn begin_backup(&self, order: &BackupOrder) -> Result<JobId, FsError> {
+        let mode = match order.mode.unwrap_or(self.default_mode) {
+            Mode::Full => BackupMode::Full,
+            Mode::Differential => BackupMode::Differential,
+        };
+        let now = self.clock.now();
+        let backup = BackupRequest {
+            name: order.name.clone(),
+            mode,
+            node: order.node.clone(),
+            no_snapshot_before: UnixSeconds(now.0.saturating_add(NO_SNAPSHOT_SECONDS)),
+        };
+        let asked_by = AskedBy {
+            uid: order.caller.uid,
+            pid: order.caller.pid,
+            program: order.program.clone(),
+        };
+        let begun = self.jobs.begin(&Work::Backup(backup), &asked_by, &self.config);
+        let job = begun.map_err(failed("cannot begin a backup"))?;
+        self.look();
+        Ok(job)
+    }
+
+    fn cancel(&self, job: &JobId, why: &str) -> Result<(), FsError> {
+        let doing = format!("cannot cancel {job}");
+        let folder = self.jobs.folder(job).map_err(failed(&doing))?;
+        folder.control().cancel(why).map_err(failed(&doing))
+    }
+
+    fn forget(&self, job: &JobId) -> Result<(), FsError> {
+        let doing = format!("cannot remove {job}");
+        let folder = self.jobs.folder(job).map_err(failed(&doing))?;
+        let held = folder.hold().map_err(failed(&doing))?;
+        // Under a name that is no job's, so that half of it is never taken for one.
+        let away = folder.path().with_file_name(format!(".gone-{job}"));
+        let removed = std::fs::rename(folder.path(), &away)
+            .and_then(|()| std::fs::remove_dir_all(&away))
+            .map_err(|error| FsError::failed(doing, error));
+        drop(held);
+        self.look();
+        removed
+    }
+
+    fn open_text(&self, job: &JobId, text: JobText) -> io::Result<File> {
+        let folder = self.jobs.folder(job).map_err(io::Error::other)?;
+        File::open(folder.path().join(match text {
+            JobText::Log => "log",
+            JobText::Plan => "plan",
+        }))
+    }
+}

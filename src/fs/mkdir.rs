@@ -1,0 +1,287 @@
+//! `mkdir`: a backup begins.
+
+use std::ffi::OsStr;
+
+use crate::medusa::Mode;
+use crate::model::BackupName;
+use crate::model::Fqdn;
+use crate::model::JobId;
+use crate::view::Ino;
+use crate::view::NodeBackupId;
+use crate::view::Side;
+use crate::view::ViewPath;
+use crate::view::World;
+
+use super::BackupBy;
+use super::BackupOrder;
+use super::Believe;
+use super::Caller;
+use super::Found;
+use super::FsError;
+use super::MedusaFs;
+use super::lookup::staged_parent;
+use super::medusa_fs::name_of;
+
+/// What a `mkdir` in a directory means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Wish {
+    /// The word that becomes the backup's name.
+    name: String,
+    mode: Option<Mode>,
+    node: Option<Fqdn>,
+    /// The cluster's backup whose part of this node is to be made good.
+    finishes: bool,
+}
+
+impl MedusaFs {
+    /// Makes a directory: asks for a backup, or goes to what is copied in.
+    pub async fn mkdir(
+        &self,
+        caller: Caller,
+        parent: Ino,
+        name: &OsStr,
+        mode: u32,
+    ) -> Result<Found, FsError> {
+        let made = self.make(caller, parent, name, mode).await;
+        self.told(caller, "mkdir", || self.shown_path(parent, name), made)
+    }
+
+    async fn make(
+        &self,
+        caller: Caller,
+        parent: Ino,
+        name: &OsStr,
+        mode: u32,
+    ) -> Result<Found, FsError> {
+        let directory = self.path_of(parent)?;
+        let name = backup_text(name)?;
+        if let Some(staged) = staged_parent(&directory) {
+            self.may_copy_in(caller)?;
+            let entry = self.copy_in.mkdir(caller, &staged, name, mode).await?;
+            return Ok(self.find_staged(&entry));
+        }
+        let world = self.world();
+        let Some(wish) = wish(&directory, name) else {
+            return Err(self.refused_below(caller, &directory).await);
+        };
+        if wish.finishes
+            && let Some(error) = self.withdraw_if_fresh(caller, &directory).await
+        {
+            return Err(error);
+        }
+        self.may_back_up(caller)?;
+        let (backup, node) = self.judge(&world, &wish)?;
+        let order = BackupOrder {
+            name: backup.clone(),
+            mode: wish.mode,
+            node: node.clone(),
+            finishes: wish.finishes,
+            caller,
+            program: caller.program(),
+        };
+        let asked = order.clone();
+        let job =
+            self.on_disk("for a job to begin", move |doing| doing.begin_backup(&asked)).await?;
+        tracing::info!(
+            uid = caller.uid, pid = caller.pid, program = %order.program, %job, backup = %backup,
+            "a backup was asked for"
+        );
+        self.begun.lock().add(backup.clone(), node.clone(), job, caller.process());
+        let path = match (&directory, node) {
+            (ViewPath::Backup(_), Some(node)) => {
+                ViewPath::NodeBackup(Side::ByBackup, NodeBackupId::new(backup, node))
+            }
+            (ViewPath::Node(_), Some(node)) => {
+                ViewPath::NodeBackup(Side::ByNode, NodeBackupId::new(backup, node))
+            }
+            (ViewPath::NodeByMode(of, mode), _) => {
+                ViewPath::NodeByModeLink(of.clone(), *mode, backup)
+            }
+            (ViewPath::ByMode(mode), _) => ViewPath::ByModeLink(*mode, backup),
+            _ => ViewPath::Backup(backup),
+        };
+        Ok(self.made_directory(&path))
+    }
+
+    /// `mkdir(2)` must be told of a directory: where a link will stand there, one is shown that the
+    /// next look replaces.
+    fn made_directory(&self, path: &ViewPath) -> Found {
+        let world = self.world();
+        let shown = match path {
+            ViewPath::ByModeLink(_, name) => ViewPath::Backup(name.clone()),
+            ViewPath::NodeByModeLink(node, _, name) => {
+                let of = NodeBackupId::new(name.clone(), node.clone());
+                ViewPath::NodeBackup(Side::ByNode, of)
+            }
+            path => path.clone(),
+        };
+        let ino = self.inodes.remember(&shown);
+        let nothing = std::time::Duration::ZERO;
+        let believe = Believe { name: nothing, attributes: nothing };
+        Found { attr: self.path_attr(&world, &shown, ino, 0), believe }
+    }
+
+    /// What can be said at once against a backup of that name.
+    fn judge(&self, world: &World, wish: &Wish) -> Result<(BackupName, Option<Fqdn>), FsError> {
+        if wish.finishes {
+            return judge_finish(world, wish);
+        }
+        let name = BackupName::for_new(&wish.name)?;
+        if world.nodes().iter().any(|node| node.as_str() == name.as_str()) {
+            return Err(FsError::Invalid(format!("{name} is a node's name, and no backup's")));
+        }
+        if world.has_backup(&name) {
+            return Err(FsError::Exists(format!("there is a backup {name} already")));
+        }
+        if self.settings.medusa_writes_too
+            && let Some(other) = clashing(world, &name)
+        {
+            return Err(FsError::Invalid(format!(
+                "{name} and the backup {other} begin alike: Medusa's purge of the shorter name \
+                 would delete both; take another name, or set medusa_writes_too = false if Medusa \
+                 never writes to this store"
+            )));
+        }
+        not_busy(world)?;
+        Ok((name, wish.node.clone()))
+    }
+
+    /// Whether this caller may ask for backups here.
+    fn may_back_up(&self, caller: Caller) -> Result<(), FsError> {
+        match self.settings.backup {
+            BackupBy::Mkdir => {}
+            BackupBy::NoCluster => {
+                return Err(FsError::ReadOnly(
+                    "no cluster is configured for this mount, it is for looking only".to_owned(),
+                ));
+            }
+            BackupBy::Command => {
+                return Err(FsError::NotPermitted(
+                    "backup = command: use `medusafs backup`".to_owned(),
+                ));
+            }
+            BackupBy::Off => {
+                return Err(FsError::NotPermitted("backup = off on this host".to_owned()));
+            }
+        }
+        if self.is_owner(caller) || caller.is_root_or_of(self.settings.rights.backup_group) {
+            return Ok(());
+        }
+        Err(FsError::Denied("only root and backup_group may back up".to_owned()))
+    }
+
+    /// Whether this caller may copy into `restore/` and `import/`.
+    pub(super) fn may_copy_in(&self, caller: Caller) -> Result<(), FsError> {
+        if self.is_owner(caller) || caller.is_root_or_of(self.settings.rights.restore_group) {
+            return Ok(());
+        }
+        Err(FsError::Denied("only root and restore_group may restore and import".to_owned()))
+    }
+
+    /// An ordinary user's mount is his alone.
+    pub(super) fn is_owner(&self, caller: Caller) -> bool {
+        caller.uid == self.settings.rights.uid
+    }
+
+    /// Why nothing is made in a directory of the tree. Whoever goes on in a backup that he has
+    /// just made is copying, and did not mean a backup: it is taken back.
+    pub(super) async fn refused_below(&self, caller: Caller, directory: &ViewPath) -> FsError {
+        match self.withdraw_if_fresh(caller, directory).await {
+            Some(error) => error,
+            None => FsError::ReadOnly(format!(
+                "nothing is made in {directory}: a backup begins with mkdir in backups/ or \
+                 nodes/NODE/, a restore with a copy into restore/"
+            )),
+        }
+    }
+
+    async fn withdraw_if_fresh(&self, caller: Caller, directory: &ViewPath) -> Option<FsError> {
+        let name = backup_of(directory)?;
+        let job = self.begun.lock().just_made_by(&name, caller.process())?;
+        self.withdraw(&name, &job).await;
+        Some(FsError::ReadOnly(format!(
+            "the backup {name} is taken back: the program that made its directory goes on in it, \
+             so it is copying and not backing up"
+        )))
+    }
+
+    async fn withdraw(&self, name: &BackupName, job: &JobId) {
+        self.begun.lock().withdraw(job);
+        let (id, why) = (job.clone(), "taken back: something was made below it at once");
+        let told = self.on_disk("for a job to be cancelled", move |doing| doing.cancel(&id, why));
+        if let Err(error) = told.await {
+            tracing::error!(backup = %name, %job, %error, "a backup cannot be taken back");
+        }
+    }
+}
+
+fn wish(directory: &ViewPath, name: &str) -> Option<Wish> {
+    let wish = |mode, node: Option<&Fqdn>| Wish {
+        name: name.to_owned(),
+        mode,
+        node: node.cloned(),
+        finishes: false,
+    };
+    Some(match directory {
+        ViewPath::Backups => wish(None, None),
+        ViewPath::ByMode(mode) => wish(Some(*mode), None),
+        ViewPath::Node(node) => wish(None, Some(node)),
+        ViewPath::NodeByMode(node, mode) => wish(Some(*mode), Some(node)),
+        ViewPath::Backup(backup) => Wish {
+            name: backup.to_string(),
+            mode: None,
+            node: Some(Fqdn::parse(name).ok()?),
+            finishes: true,
+        },
+        _ => return None,
+    })
+}
+
+fn judge_finish(world: &World, wish: &Wish) -> Result<(BackupName, Option<Fqdn>), FsError> {
+    let name =
+        BackupName::parse(&wish.name).map_err(|error| FsError::Invalid(error.to_string()))?;
+    let Some(node) = wish.node.clone().filter(|node| world.nodes().contains(node)) else {
+        return Err(FsError::ReadOnly(format!(
+            "in a backup one makes only the directory of a node that failed it, and {} is no node",
+            wish.node.as_ref().map_or("this", Fqdn::as_str)
+        )));
+    };
+    let stored = world.stored(&name).and_then(|backup| backup.nodes.get(&node));
+    if stored.is_some_and(|part| part.finished.is_some()) {
+        return Err(FsError::Exists(format!("{node} has finished the backup {name}")));
+    }
+    not_busy(world)?;
+    Ok((name, Some(node)))
+}
+
+fn not_busy(world: &World) -> Result<(), FsError> {
+    let asked = world.asked.first().map(|asked| asked.job.clone());
+    let busy = world.busy().map(|job| job.id.clone()).or(asked);
+    match busy {
+        Some(job) => Err(FsError::Busy(format!("the cluster is in use by {job}"))),
+        None => Ok(()),
+    }
+}
+
+fn clashing(world: &World, name: &BackupName) -> Option<BackupName> {
+    let alike = |other: &BackupName| {
+        other.as_str().starts_with(name.as_str()) || name.as_str().starts_with(other.as_str())
+    };
+    world.backups.clashing(name).cloned().or_else(|| world.backup_names().into_iter().find(alike))
+}
+
+/// The backup in whose directory something is to be made.
+fn backup_of(directory: &ViewPath) -> Option<BackupName> {
+    match directory {
+        ViewPath::Backup(name) => Some(name.clone()),
+        ViewPath::NodeBackup(_, of) => Some(of.backup.clone()),
+        _ => None,
+    }
+}
+
+fn backup_text(name: &OsStr) -> Result<&str, FsError> {
+    name_of(name).map_err(|error| match error {
+        FsError::NotFound => FsError::Invalid("a name here is UTF-8".to_owned()),
+        other => other,
+    })
+}

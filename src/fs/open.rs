@@ -1,0 +1,200 @@
+//! Opening files.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use crate::model::ObjectKey;
+use crate::view::Access;
+use crate::view::ControlFile;
+use crate::view::Ino;
+use crate::view::Known;
+use crate::view::NodeBackupId;
+use crate::view::Owner;
+use crate::view::ViewPath;
+
+use super::Caller;
+use super::FsError;
+use super::Handle;
+use super::JobText;
+use super::MedusaFs;
+use super::Opened;
+use super::Reading;
+use super::StagedHandle;
+use super::wait::Waiting;
+
+/// A file that is open.
+#[derive(Debug)]
+pub(super) enum OpenFile {
+    /// A stored object.
+    Stored {
+        /// Opened for reading.
+        file: Arc<File>,
+        /// Which it is.
+        key: ObjectKey,
+        /// Its size when it was opened.
+        size: u64,
+        /// Through which backup it was opened.
+        of: NodeBackupId,
+    },
+    /// Text as it was when the file was opened.
+    Text(Vec<u8>),
+    /// A job's log, which grows.
+    Growing(Arc<File>),
+    /// `wait`.
+    Wait(Owner, Waiting),
+    /// A control file that is written to.
+    Verb(Owner, ControlFile),
+    /// What is being copied in.
+    Staged(StagedHandle),
+}
+
+impl MedusaFs {
+    /// Opens a file; `write` if not for reading alone.
+    pub async fn open(&self, caller: Caller, ino: Ino, write: bool) -> Result<Opened, FsError> {
+        let opened = self.open_known(caller, ino, write).await;
+        self.told(caller, "open", || self.shown_ino(ino), opened)
+    }
+
+    async fn open_known(&self, caller: Caller, ino: Ino, write: bool) -> Result<Opened, FsError> {
+        let path = match self.known(ino)? {
+            Known::File(..) if write => return Err(never_written()),
+            Known::File(directory, place) => return self.open_stored(ino, &directory, place).await,
+            Known::Path(path) => path,
+        };
+        match path {
+            ViewPath::Staged(id) => {
+                let handle = self.copy_in.open(caller, id, write).await?;
+                let handle = self.files.open(OpenFile::Staged(handle))?;
+                Ok(Opened { handle, reading: Reading::Staged })
+            }
+            ViewPath::ControlFile(owner, file) if file.access() == Access::Verb => {
+                if !write {
+                    return Err(FsError::Denied(format!("{} is only written to", file.name())));
+                }
+                self.may_tell(caller, &owner)?;
+                self.made(OpenFile::Verb(owner, file))
+            }
+            _ if write => Err(never_written()),
+            ViewPath::Meta(of, file) => self.open_meta(of, file).await,
+            ViewPath::ControlFile(owner, ControlFile::Wait) => {
+                self.made(OpenFile::Wait(owner, Waiting::default()))
+            }
+            ViewPath::ControlFile(owner, ControlFile::Log) => {
+                let job = self.report(&self.world(), &owner).and_then(|report| report.job);
+                self.open_log(job).await
+            }
+            ViewPath::JobFile(job, ControlFile::Log) => self.open_log(Some(job)).await,
+            path => {
+                let text = self.text(caller, &self.world(), &path).await?;
+                self.made(OpenFile::Text(text.into_bytes()))
+            }
+        }
+    }
+
+    fn made(&self, file: OpenFile) -> Result<Opened, FsError> {
+        Ok(Opened { handle: self.files.open(file)?, reading: Reading::Made })
+    }
+
+    async fn open_log(&self, job: Option<crate::model::JobId>) -> Result<Opened, FsError> {
+        let Some(job) = job else { return self.made(OpenFile::Text(Vec::new())) };
+        let opened = self
+            .on_disk("for a job's log", move |doing| Ok(doing.open_text(&job, JobText::Log).ok()))
+            .await?;
+        self.made(match opened {
+            Some(file) => OpenFile::Growing(Arc::new(file)),
+            None => OpenFile::Text(Vec::new()),
+        })
+    }
+
+    async fn open_stored(
+        &self,
+        ino: Ino,
+        directory: &ViewPath,
+        place: u32,
+    ) -> Result<Opened, FsError> {
+        let files = self.files_at(directory).await?;
+        let gone = || FsError::Stale(format!("{directory} has other files now"));
+        let key = files.at(place).ok_or_else(gone)?.key();
+        if self.inodes.file_number(&key) != ino {
+            return Err(gone());
+        }
+        let of = files.directory().of.clone();
+        let (catalog, asked, opened_of) = (self.catalog.clone(), files.clone(), of.clone());
+        let doing = format!("for {key} to open");
+        // What is missing or of a wrong size damages its backup from now on: the catalog says so.
+        let (file, stat) = self
+            .on_share(doing, move || {
+                let file = asked.at(place).ok_or_else(gone_meanwhile)?;
+                catalog.open_file(&opened_of.backup, &opened_of.node, file).map_err(FsError::from)
+            })
+            .await?;
+        if let Some(damage) = self.damage_of(&of, &key) {
+            return Err(FsError::Damaged(damage));
+        }
+        let known = self.facts.get(files.directory());
+        let listed = known.and_then(|facts| facts.modified(place));
+        let written = crate::model::UnixSeconds::from(stat.modified);
+        let same_as_before = listed.is_none_or(|listed| listed == written);
+        self.stored(file, key, stat.size, of, same_as_before)
+    }
+
+    async fn open_meta(
+        &self,
+        of: NodeBackupId,
+        file: crate::medusa::MetaFile,
+    ) -> Result<Opened, FsError> {
+        let key = self.meta_object(&of, file).await?.key;
+        let (store, wanted) = (self.store.clone(), key.clone());
+        let doing = format!("for {key} to open");
+        let (file, stat) = self.on_share(doing, move || store.open_with_stat(&wanted)).await?;
+        self.stored(file, key, stat.size, of, false)
+    }
+
+    fn stored(
+        &self,
+        file: File,
+        key: ObjectKey,
+        size: u64,
+        of: NodeBackupId,
+        same_as_before: bool,
+    ) -> Result<Opened, FsError> {
+        let file = Arc::new(file);
+        let reading = Reading::Stored { file: Arc::clone(&file), same_as_before };
+        let handle = self.files.open(OpenFile::Stored { file, key, size, of })?;
+        Ok(Opened { handle, reading })
+    }
+
+    /// What the catalog found wrong with an object of a backup, in words.
+    pub(super) fn damage_of(&self, of: &NodeBackupId, key: &ObjectKey) -> Option<String> {
+        let backups = self.catalog.backups();
+        let damage = &backups.get(&of.backup)?.damage;
+        let found = damage.iter().find(|damage| damage.key == *key)?;
+        Some(format!("the backup {} is damaged: {found}", of.backup))
+    }
+
+    /// Closes a file for the last time. True if it was a stored one.
+    pub async fn release(&self, handle: Handle) -> bool {
+        let Some(file) = self.files.close(handle) else { return false };
+        match &*file {
+            OpenFile::Stored { .. } => true,
+            OpenFile::Staged(staged) => {
+                self.copy_in.release(*staged).await;
+                false
+            }
+            OpenFile::Text(_) | OpenFile::Growing(_) | OpenFile::Wait(..) | OpenFile::Verb(..) => {
+                false
+            }
+        }
+    }
+}
+
+fn gone_meanwhile() -> FsError {
+    FsError::Stale("the manifest was replaced".to_owned())
+}
+
+/// Why nothing that is shown is written to.
+pub(super) fn never_written() -> FsError {
+    FsError::ReadOnly(
+        "what a backup holds is never changed: copy it out, or into restore/ or import/".to_owned(),
+    )
+}
