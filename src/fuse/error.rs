@@ -1,0 +1,83 @@
+//! Why the tree cannot be mounted or taken away.
+
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+/// A mount that did not come about, or does not go.
+#[derive(Debug, Error)]
+pub enum FuseError {
+    /// There is no FUSE here.
+    #[error(
+        "cannot open /dev/fuse: load the kernel's module with `modprobe fuse`, or let the \
+         container have the device"
+    )]
+    NoDevice(#[source] io::Error),
+    /// Nothing to mount on.
+    #[error("{0} does not exist: make it with `mkdir -p {0}` first")]
+    Missing(PathBuf),
+    /// No directory.
+    #[error("{0} is no directory")]
+    NotADirectory(PathBuf),
+    /// Something is mounted there.
+    #[error("{path} is in use: a file system of type {kind} from {source_name:?} is mounted there")]
+    InUse {
+        /// The mountpoint.
+        path: PathBuf,
+        /// The type of what is there.
+        kind: String,
+        /// Its source.
+        source_name: String,
+    },
+    /// Nothing of ours is mounted there.
+    #[error("{0} is no mountpoint of medusafs")]
+    NotOurs(PathBuf),
+    /// Somebody still has files of it open, or stands in it.
+    #[error(
+        "{0} is busy: somebody has files in it open or stands in it (`fuser -vm {0}` says who)"
+    )]
+    Busy(PathBuf),
+    /// The system refused something about a path.
+    #[error("cannot {doing} {path}")]
+    Path {
+        /// What, as a verb: "look at", "mount on".
+        doing: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The helper that mounts for ordinary users failed.
+    #[error("fusermount3 did not mount {path}: {said}")]
+    Helper {
+        /// The mountpoint.
+        path: PathBuf,
+        /// What it said.
+        said: String,
+    },
+    /// The kernel and we do not understand each other.
+    #[error("the kernel refused to begin")]
+    Handshake(#[source] io::Error),
+    /// A thread could not be started.
+    #[error("cannot start a thread")]
+    Thread(#[source] io::Error),
+    /// Reading from the kernel failed.
+    #[error("the connection to the kernel broke")]
+    Connection(#[source] io::Error),
+    /// This program could not be started again in the background.
+    #[error("cannot go to the background")]
+    Background(#[source] io::Error),
+}
+
+impl FuseError {
+    /// For `map_err`: the system's refusal, and what it was about.
+    pub(super) fn path(
+        doing: &'static str,
+        path: &std::path::Path,
+    ) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Path { doing, path, source }
+    }
+}

@@ -1,0 +1,182 @@
+//! Mounting and taking away. fuser is given the descriptor only: its own mounting cannot say
+//! `fuse.medusafs`, and its own unmounting takes whatever is at the path by then.
+
+use std::ffi::CString;
+use std::ffi::OsString;
+use std::fs::DirBuilder;
+use std::fs::File;
+use std::fs::OpenOptions;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::path::PathBuf;
+
+use rustix::fs::IFlags;
+use rustix::io::Errno;
+use rustix::mount::MountFlags;
+use rustix::mount::UnmountFlags;
+
+use super::FuseError;
+use super::helper;
+use super::mounts::Mounted;
+use super::mounts::OUR_TYPE;
+use super::mounts::mounted_at;
+
+/// A mount that we made, and how it is recognised again.
+#[derive(Debug, Clone)]
+pub(super) struct OurMount {
+    /// Without links.
+    pub path: PathBuf,
+    /// `MAJOR:MINOR`; as long as the mount lives, nobody else's.
+    pub device: String,
+    /// Whether every user may look, as far as modes let him.
+    pub shared: bool,
+}
+
+/// Mounts on `mountpoint`, with `source` for the first column of `/proc/mounts`, and returns the
+/// descriptor by which the kernel speaks to us. Nothing may touch the mount before it is served.
+pub(super) fn mount(
+    mountpoint: &Path,
+    source: &OsString,
+) -> Result<(OwnedFd, OurMount), FuseError> {
+    let root = rustix::process::geteuid().is_root();
+    let path = prepare(mountpoint, root)?;
+    let device = if root { mount_as_root(&path, source)? } else { helper::mount(&path, source)? };
+    let mounted = mounted_at(&path).map_err(FuseError::path("look at", &path))?;
+    let Some(Mounted { device: number, .. }) = mounted.filter(|m| m.kind == OUR_TYPE) else {
+        return Err(FuseError::NotOurs(path));
+    };
+    Ok((device, OurMount { path, device: number, shared: root }))
+}
+
+impl OurMount {
+    /// Takes our mount away, and nothing else that may stand there by now. One that is busy goes
+    /// from the tree at once, and ends when its last file is closed.
+    ///
+    /// Only for as long as the connection is served: then the device number is certainly ours.
+    pub(super) fn take_away(&self) -> Result<(), FuseError> {
+        let there = mounted_at(&self.path).map_err(FuseError::path("look at", &self.path))?;
+        if there.is_none_or(|mounted| mounted.device != self.device) {
+            return Ok(());
+        }
+        match unmount_path(&self.path, false) {
+            Err(FuseError::Busy(_)) => unmount_path(&self.path, true),
+            taken => taken,
+        }
+    }
+}
+
+/// Takes away what `medusafs mount` mounted at `mountpoint`, dead or alive.
+///
+/// # Errors
+///
+/// [`FuseError::NotOurs`] if another file system or none is there; [`FuseError::Busy`] if somebody
+/// uses it.
+pub fn unmount(mountpoint: &Path) -> Result<(), FuseError> {
+    let path = resolve(mountpoint)?;
+    let there = mounted_at(&path).map_err(FuseError::path("look at", &path))?;
+    match there {
+        Some(mounted) if mounted.kind == OUR_TYPE => unmount_path(&path, false),
+        _ => Err(FuseError::NotOurs(mountpoint.to_owned())),
+    }
+}
+
+fn unmount_path(path: &Path, lazily: bool) -> Result<(), FuseError> {
+    if !rustix::process::geteuid().is_root() {
+        return helper::unmount(path, lazily);
+    }
+    let flags = if lazily { UnmountFlags::DETACH } else { UnmountFlags::empty() };
+    match rustix::mount::unmount(path, flags | UnmountFlags::NOFOLLOW) {
+        Err(Errno::BUSY) => Err(FuseError::Busy(path.to_owned())),
+        done => done.map_err(|errno| FuseError::path("unmount", path)(errno.into())),
+    }
+}
+
+/// The path without links, of a mountpoint whose mount may be dead.
+fn resolve(mountpoint: &Path) -> Result<PathBuf, FuseError> {
+    let wrong = FuseError::path("look at", mountpoint);
+    match mountpoint.canonicalize() {
+        // The last step leads into a dead mount; those before it are well.
+        Err(error) if error.raw_os_error() == Some(Errno::NOTCONN.raw_os_error()) => {
+            let absolute =
+                std::path::absolute(mountpoint).map_err(FuseError::path("look at", mountpoint))?;
+            match (absolute.parent(), absolute.file_name()) {
+                (Some(parent), Some(name)) => Ok(parent.canonicalize().map_err(wrong)?.join(name)),
+                _ => Err(wrong(error)),
+            }
+        }
+        found => found.map_err(wrong),
+    }
+}
+
+/// Sees to it that something can be mounted on `mountpoint`, and returns its path without links.
+fn prepare(mountpoint: &Path, root: bool) -> Result<PathBuf, FuseError> {
+    let path = match resolve(mountpoint) {
+        Err(FuseError::Path { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            if !root {
+                return Err(FuseError::Missing(mountpoint.to_owned()));
+            }
+            make(mountpoint)?;
+            resolve(mountpoint)?
+        }
+        found => found?,
+    };
+    let there = mounted_at(&path).map_err(FuseError::path("look at", &path))?;
+    if let Some(mounted) = there {
+        if mounted.kind == OUR_TYPE && is_dead(&path) {
+            // What crashed left it so that no `rsync --delete` meets an empty directory.
+            unmount_path(&path, true)?;
+        } else if mounted.kind != "autofs" {
+            return Err(FuseError::InUse { path, kind: mounted.kind, source_name: mounted.source });
+        }
+    }
+    if !path.metadata().map_err(FuseError::path("look at", &path))?.is_dir() {
+        return Err(FuseError::NotADirectory(path));
+    }
+    Ok(path)
+}
+
+fn is_dead(path: &Path) -> bool {
+    matches!(rustix::fs::statfs(path), Err(Errno::NOTCONN | Errno::CONNABORTED))
+}
+
+/// Makes a mountpoint in which nobody can write anything while nothing is mounted on it.
+fn make(mountpoint: &Path) -> Result<(), FuseError> {
+    let wrong = |source| FuseError::Path { doing: "make", path: mountpoint.to_owned(), source };
+    DirBuilder::new().recursive(true).mode(0o755).create(mountpoint).map_err(wrong)?;
+    let directory = File::open(mountpoint).map_err(wrong)?;
+    directory.set_permissions(std::fs::Permissions::from_mode(0o555)).map_err(wrong)?;
+    let immutable = rustix::fs::ioctl_getflags(&directory)
+        .and_then(|flags| rustix::fs::ioctl_setflags(&directory, flags | IFlags::IMMUTABLE));
+    if let Err(error) = immutable {
+        // tmpfs and others know no such flag; 0555 keeps all but root out.
+        tracing::debug!(%error, "the mountpoint cannot be made immutable");
+    }
+    Ok(())
+}
+
+fn mount_as_root(path: &Path, source: &OsString) -> Result<OwnedFd, FuseError> {
+    let device = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_CLOEXEC)
+        .open("/dev/fuse")
+        .map_err(FuseError::NoDevice)?;
+    let descriptor = std::os::fd::AsRawFd::as_raw_fd(&device);
+    let uid = rustix::process::geteuid().as_raw();
+    let gid = rustix::process::getegid().as_raw();
+    // The kernel checks modes; what it cannot know, the verbs' groups, we check ourselves.
+    let data = CString::new(format!(
+        "fd={descriptor},rootmode=40000,user_id={uid},group_id={gid},default_permissions,\
+         allow_other"
+    ))
+    .map_err(|nul| FuseError::path("mount on", path)(nul.into()))?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::NOATIME;
+    rustix::mount::mount(source.as_bytes(), path, OUR_TYPE, flags, data.as_c_str())
+        .map_err(|errno| FuseError::path("mount on", path)(errno.into()))?;
+    Ok(device.into())
+}
