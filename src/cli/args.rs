@@ -1,6 +1,7 @@
 //! What can be typed; the only reader of the environment.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
@@ -41,6 +42,12 @@ pub struct MountArgs {
     /// Stay in the foreground and log to standard error.
     #[arg(short, long)]
     pub foreground: bool,
+    /// Say on standard output that the tree answers, then leave the terminal: typed by ourselves.
+    #[arg(long, hide = true, conflicts_with = "foreground")]
+    pub ready: bool,
+    /// What the list of mounts shows, as it was typed first: typed by ourselves.
+    #[arg(long, hide = true, value_name = "TEXT")]
+    pub source: Option<OsString>,
     /// Where the tree is to appear; root need not make it first.
     #[arg(value_name = "MOUNTPOINT")]
     pub mountpoint: PathBuf,

@@ -5,8 +5,10 @@
 
 mod args;
 mod exit;
+mod mount;
 mod output;
 mod run;
+mod unmount;
 mod wait;
 
 pub use args::{Args, Command, ConfigArgs, MountArgs, UnmountArgs, environment};

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use super::{Args, Command, Exit, Failure, Output, wait};
+use super::{Args, Command, Exit, Failure, Output, mount, unmount, wait};
 
 /// Does what was typed.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -32,6 +32,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn dispatch(command: Command, output: Output) -> Result<(), Failure> {
     match command {
+        Command::Mount(args) => mount::mount(&args, output),
+        Command::Unmount(args) => unmount::unmount(&args),
         Command::Wait { path } => wait::wait(&path, output),
         other => Err(Failure::new(Exit::Usage, format!("{other:?} is not there yet"))),
     }

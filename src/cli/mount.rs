@@ -1,0 +1,270 @@
+//! `medusafs mount`: the tree, until it is unmounted.
+
+use std::ffi::OsString;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::catalog::{Catalog, CatalogSettings};
+use crate::config::{BackupMode, BackupPolicy, Config, Group, Passthrough, Sources, split_options};
+use crate::fs::{BackupBy, ByJobs, CopyIn, Doing, FsParts, FsSettings, LookingOnly, MedusaFs};
+use crate::fuse::{
+    FuseError, Mount, MountSettings, Started, leave_terminal, ready, start_in_background,
+};
+use crate::jobs::{ConfigFrom, Jobs};
+use crate::medusa::{Layout, Mode};
+use crate::model::{ByteSize, SystemClock};
+use crate::observe::{LogTo, start_log};
+use crate::store::{BlockingPool, PoolLimits, Store};
+use crate::tasks::Scope;
+use crate::view::Rights;
+
+use super::{Exit, Failure, MountArgs, Output, environment};
+
+/// Manifests may take what is left of `memory` beside this, for everything else.
+const BESIDE_MANIFESTS: u64 = 30 << 20;
+
+/// Mounts, and returns when the tree answers; in the foreground, when it is unmounted.
+pub(super) fn mount(args: &MountArgs, output: Output) -> Result<(), Failure> {
+    let told = Told::by(args)?;
+    if !args.foreground && !args.ready {
+        // What is wrong is said here, by the one whom the person sees.
+        return in_background(&told);
+    }
+    if args.ready {
+        leave_terminal().map_err(|error| failure(&error))?;
+    }
+    for warning in &told.config.warnings {
+        output.remark(warning);
+    }
+    start_log(log_of(args, &told.config), "info");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::of(Exit::Unwished, &error))?;
+    let served = runtime.block_on(serve(&told, runtime.handle(), args.ready));
+    // Calls that hang on the share are not waited for.
+    runtime.shutdown_background();
+    served
+}
+
+/// What was typed, resolved: paths are from the root, for the one in the background stands there.
+struct Told {
+    config: Config,
+    from: Option<ConfigFrom>,
+    settings: MountSettings,
+    /// How it is typed again, by the one that goes to the background.
+    again: Vec<OsString>,
+}
+
+impl Told {
+    fn by(args: &MountArgs) -> Result<Self, Failure> {
+        let absolute = |path: &Path| {
+            std::path::absolute(path).map_err(|error| Failure::of(Exit::Usage, &error))
+        };
+        let mut options = Vec::new();
+        for text in &args.config.options {
+            let more = split_options(text)
+                .map_err(|why| Failure::new(Exit::Usage, format!("-o {text}: {why}")))?;
+            options.extend(more);
+        }
+        let mountpoint = absolute(&args.mountpoint)?;
+        let mut again = vec![OsString::from("mount"), OsString::from("--ready")];
+        for text in &args.config.options {
+            again.extend(["-o".into(), OsString::from(text)]);
+        }
+        let (config, from, source) = if let Some(store) = &args.store {
+            let store = absolute(store)?;
+            again.extend(["--store".into(), store.clone().into_os_string()]);
+            let config = Config::for_store(&store, &options, &environment())
+                .map_err(|error| Failure::of(Exit::Usage, &error))?;
+            (config, None, store.into_os_string())
+        } else {
+            // `mount -a` compares the source with fstab's text: it stays as it was typed.
+            let source = args.config.config.clone().into_os_string();
+            let medusa_ini = absolute(&args.config.config)?;
+            again.extend(["--config".into(), medusa_ini.clone().into_os_string()]);
+            let sources = Sources { medusa_ini, options, environment: environment() };
+            let config =
+                Config::load(&sources).map_err(|error| Failure::of(Exit::Usage, &error))?;
+            let (medusa_ini, options) = (sources.medusa_ini, sources.options);
+            (config, Some(ConfigFrom { medusa_ini, options }), source)
+        };
+        again.extend(["--source".into(), source.clone()]);
+        again.push(mountpoint.clone().into_os_string());
+        let passthrough = config.medusafs.passthrough == Passthrough::Auto;
+        let source = args.source.clone().unwrap_or(source);
+        Ok(Self {
+            config,
+            from,
+            settings: MountSettings { mountpoint, source, passthrough },
+            again,
+        })
+    }
+}
+
+fn in_background(told: &Told) -> Result<(), Failure> {
+    match start_in_background(&told.again).map_err(|error| failure(&error))? {
+        Started::Ready => Ok(()),
+        Started::Ended(status) => Err(Failure {
+            exit: match status.code() {
+                Some(2) => Exit::Usage,
+                Some(3) => Exit::Unreachable,
+                Some(4) => Exit::Busy,
+                _ => Exit::Unwished,
+            },
+            message: format!("{} is not mounted", told.settings.mountpoint.display()),
+            hint: None,
+        }),
+    }
+}
+
+async fn serve(
+    told: &Told,
+    runtime: &tokio::runtime::Handle,
+    says_ready: bool,
+) -> Result<(), Failure> {
+    let scope = Scope::new();
+    let fs = Arc::new(file_system(told, &scope)?);
+    // The first look, so that what is there is there when the tree first answers.
+    drop(fs.refresh().await);
+    let (mounting, settings) = (Arc::clone(&fs), told.settings.clone());
+    let handle = runtime.clone();
+    let mount = tokio::task::spawn_blocking(move || Mount::start(&mounting, &settings, &handle))
+        .await
+        .map_err(|error| Failure::of(Exit::Unwished, &error))?
+        .map_err(|error| failure(&error))?;
+    tracing::info!(path = %mount.path().display(), "mounted");
+    if says_ready {
+        ready().map_err(|error| failure(&error))?;
+    }
+    let ended = mount.until_told().await;
+    scope.close(std::time::Duration::ZERO).await;
+    ended.map_err(|error| failure(&error))
+}
+
+fn file_system(told: &Told, scope: &Scope) -> Result<MedusaFs, Failure> {
+    let config = &told.config;
+    let root = config.store_root();
+    let store = Store::open(&root).map_err(|error| {
+        Failure::of(Exit::Unreachable, &error).hint(format!(
+            "is the share mounted, and is {} the directory that holds the nodes' directories?",
+            root.display()
+        ))
+    })?;
+    let layout = Layout::new(config.storage.prefix.as_deref())
+        .map_err(|error| Failure::of(Exit::Usage, &error))?;
+    let memory = ByteSize(config.medusafs.memory.0.saturating_sub(BESIDE_MANIFESTS) / 2);
+    let catalog = CatalogSettings { memory, ..CatalogSettings::default() };
+    let looking = Arc::new(LookingOnly::new());
+    let copy_in: Arc<dyn CopyIn> = Arc::clone(&looking) as Arc<dyn CopyIn>;
+    let doing: Arc<dyn Doing> = match told.from.clone().filter(|_| has_cluster(config)) {
+        Some(from) => begin_and_watch(config, from, scope)?,
+        None => looking,
+    };
+    Ok(MedusaFs::new(FsParts {
+        catalog: Catalog::new(store, layout, catalog),
+        pool: BlockingPool::new(PoolLimits::default()),
+        doing,
+        copy_in,
+        clock: Arc::new(SystemClock),
+        settings: settings_of(told)?,
+    }))
+}
+
+fn begin_and_watch(
+    config: &Config,
+    from: ConfigFrom,
+    scope: &Scope,
+) -> Result<Arc<dyn Doing>, Failure> {
+    let program = std::env::current_exe().map_err(|error| Failure::of(Exit::Unwished, &error))?;
+    let jobs = Jobs::open(&config.medusafs.state_dir, program, Arc::new(SystemClock))
+        .map_err(|error| Failure::of(Exit::Unwished, &error))?;
+    let mode = match config.medusafs.mode {
+        BackupMode::Full => Mode::Full,
+        BackupMode::Differential => Mode::Differential,
+    };
+    let doing = Arc::new(ByJobs::new(jobs, from, mode, Arc::new(SystemClock)));
+    doing.recover();
+    doing.look();
+    drop(scope.spawn(Arc::clone(&doing).watch()));
+    Ok(doing)
+}
+
+/// Without contact points this host itself is asked, if a Cassandra is set up on it.
+fn has_cluster(config: &Config) -> bool {
+    match &config.medusafs.contact_points {
+        Some(points) => !points.is_empty(),
+        None => config.cassandra.config_file.exists(),
+    }
+}
+
+fn settings_of(told: &Told) -> Result<FsSettings, Failure> {
+    let medusafs = &told.config.medusafs;
+    let cluster = told.from.is_some() && has_cluster(&told.config);
+    Ok(FsSettings {
+        rights: rights_of(&told.config)?,
+        backup: match medusafs.backup {
+            _ if !cluster => BackupBy::NoCluster,
+            BackupPolicy::Mkdir => BackupBy::Mkdir,
+            BackupPolicy::Command => BackupBy::Command,
+            BackupPolicy::Off => BackupBy::Off,
+        },
+        allow_delete: medusafs.allow_delete,
+        medusa_writes_too: medusafs.medusa_writes_too,
+        deadline: medusafs.deadline,
+        cluster: String::new(),
+        config: told.config.config_text(),
+    })
+}
+
+fn rights_of(config: &Config) -> Result<Rights, Failure> {
+    let etc_group = fs::read_to_string("/etc/group").unwrap_or_default();
+    let number = |group: &Option<Group>| {
+        let Some(group) = group else { return Ok(None) };
+        group.id_in(&etc_group).map(Some).ok_or_else(|| {
+            Failure::new(Exit::Usage, format!("there is no group {group} in /etc/group"))
+                .hint("give its number if a directory service knows it")
+        })
+    };
+    let medusafs = &config.medusafs;
+    Ok(Rights {
+        uid: nix::unistd::geteuid().as_raw(),
+        gid: nix::unistd::getegid().as_raw(),
+        read_group: number(&medusafs.read_group)?,
+        backup_group: number(&medusafs.backup_group)?,
+        restore_group: number(&medusafs.restore_group)?,
+        delete_group: number(&medusafs.delete_group)?,
+    })
+}
+
+/// In the background: a file in `state_dir`, or nowhere.
+fn log_of(args: &MountArgs, config: &Config) -> LogTo {
+    if args.foreground {
+        return LogTo::Stderr;
+    }
+    let open = || -> std::io::Result<File> {
+        let directory: &PathBuf = &config.medusafs.state_dir;
+        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+        let mut options = OpenOptions::new();
+        options.append(true).create(true).mode(0o600).open(directory.join("mount.log"))
+    };
+    open().map_or(LogTo::Stderr, LogTo::File)
+}
+
+/// How a mount's failure ends the command.
+pub(super) fn failure(error: &FuseError) -> Failure {
+    let exit = match error {
+        FuseError::Missing(_) | FuseError::NotADirectory(_) | FuseError::NotOurs(_) => Exit::Usage,
+        FuseError::InUse { .. } | FuseError::Busy(_) => Exit::Busy,
+        FuseError::NoDevice(_) => Exit::Unreachable,
+        FuseError::Path { .. }
+        | FuseError::Helper { .. }
+        | FuseError::Handshake(_)
+        | FuseError::Thread(_)
+        | FuseError::Connection(_)
+        | FuseError::Background(_) => Exit::Unwished,
+    };
+    Failure::of(exit, error)
+}
