@@ -86,8 +86,26 @@ impl MedusaFs {
         if looked.is_ok() {
             self.deepen().await;
         }
-        self.begun.lock().tidy(&self.jobs().borrow());
+        self.forget_withdrawn().await;
         self.changes()
+    }
+
+    /// Once a backup that was taken back has ended, nothing is left of it.
+    async fn forget_withdrawn(&self) {
+        let jobs = Arc::clone(&self.jobs().borrow());
+        let withdrawn = {
+            let mut begun = self.begun.lock();
+            begun.tidy(&jobs);
+            begun.withdrawn()
+        };
+        let ended = jobs.iter().filter(|job| job.state.outcome().is_some());
+        for job in ended.filter(|job| withdrawn.contains(&job.id)).map(|job| job.id.clone()) {
+            let id = job.clone();
+            let gone = self.on_disk("for a job to be removed", move |doing| doing.forget(&id));
+            if let Err(error) = gone.await {
+                tracing::info!(%job, error = %ErrorChain(&error), "its folder is still there");
+            }
+        }
     }
 
     /// Learns which backups are complete: the newest at once, the others one in a round.

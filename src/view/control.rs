@@ -98,7 +98,7 @@ pub fn wait_news(report: &Report) -> String {
     if state.wait() != super::Wait::Unwished {
         parts.extend(report.percent().map(|percent| format!("{percent}%")));
     }
-    if let (Some(done), Some(total)) = (report.bytes_done, report.bytes_total) {
+    if let (Some(done), Some(total @ 1..)) = (report.bytes_done, report.bytes_total) {
         parts.push(part_of(done, total));
     }
     if state.wait() == super::Wait::GoesOn {
