@@ -7,6 +7,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::signal::unix::{SignalKind, signal};
@@ -77,8 +78,19 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin + Send + 'static,
 {
+    raise_open_files();
     let session = Session::new(Arc::new(SystemClock));
     converse(Arc::new(session), stdin, stdout, signalled()).await
+}
+
+/// Takes as many open files as the system lets this process have: sshd's usual 1024 are few for a
+/// batch of files on each of 64 threads. Where that is refused, a copy may fail and say so.
+fn raise_open_files() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+    if let Err(errno) = raised {
+        tracing::warn!(%errno, "cannot raise the limit of open files");
+    }
 }
 
 /// Done when the system wants the process to end.

@@ -4,10 +4,18 @@
 //! code, and for hosts without FUSE.
 
 mod args;
+mod backup;
+mod check;
 mod exit;
+mod follow;
+mod job;
+mod jobs;
+mod list;
 mod mount;
 mod output;
 mod run;
+mod settings;
+mod trust;
 mod unmount;
 mod wait;
 

@@ -160,6 +160,11 @@ impl AgentLine {
         answer
     }
 
+    /// What errors call the node.
+    pub(super) fn node(&self) -> &str {
+        &self.shared.node
+    }
+
     /// Done when the line has broken, with why.
     pub async fn broken(&self) -> String {
         let mut dead = self.shared.dead.subscribe();

@@ -3,11 +3,30 @@
 use thiserror::Error;
 
 use crate::agent::protocol::{Fault, ProtocolError};
+use crate::observe::ErrorChain;
+use crate::ssh::{SshError, SudoRefusal};
 use crate::tasks::TimedOut;
 
-/// A node that could not do what was asked.
+/// A node that could not be reached, or could not do what was asked.
 #[derive(Debug, Error)]
 pub enum ClusterError {
+    /// The machine could not be logged in to or worked on.
+    #[error(transparent)]
+    Ssh(SshError),
+    /// sudo does not let us.
+    #[error(transparent)]
+    Sudo(SudoRefusal),
+    /// The agent can be put nowhere.
+    #[error(
+        "{node}: found no place from which the agent can be run ({tried}); set agent_dir in \
+         medusafs.ini to a directory of the SSH user that is not mounted noexec"
+    )]
+    NoAgentDirectory {
+        /// The node.
+        node: String,
+        /// Each place and what was wrong with it.
+        tried: String,
+    },
     /// The node says itself what failed, with a remedy.
     #[error("{node}: {fault}")]
     Fault {
@@ -35,6 +54,17 @@ pub enum ClusterError {
         #[source]
         source: TimedOut,
     },
+    /// The agent could not be started, and something was said on its standard error.
+    #[error("{node}: cannot start the agent ({words})")]
+    Complained {
+        /// The node.
+        node: String,
+        /// The last line of it.
+        words: String,
+        /// What was seen of it on the line.
+        #[source]
+        source: Box<ClusterError>,
+    },
     /// The answer did not come in time.
     #[error("{node}: too slow")]
     TimedOut {
@@ -60,9 +90,19 @@ impl ClusterError {
     pub fn fault(&self) -> Option<&Fault> {
         match self {
             Self::Fault { fault, .. } => Some(fault),
-            Self::Gone { .. } | Self::Silent { .. } | Self::TimedOut { .. } | Self::Wire { .. } => {
-                None
-            }
+            Self::Ssh(_)
+            | Self::Sudo(_)
+            | Self::NoAgentDirectory { .. }
+            | Self::Gone { .. }
+            | Self::Silent { .. }
+            | Self::Complained { .. }
+            | Self::TimedOut { .. }
+            | Self::Wire { .. } => None,
         }
+    }
+
+    /// The error and its causes on one line.
+    pub fn in_words(&self) -> String {
+        ErrorChain(self).to_string()
     }
 }

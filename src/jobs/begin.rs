@@ -83,6 +83,32 @@ impl Jobs {
         Ok(())
     }
 
+    /// Takes up a job that has ended: its status is set back to its first, so that whoever looks
+    /// sees that it goes on, and a process is started for it.
+    pub fn reopen(&self, folder: &Folder) -> Result<(), JobsError> {
+        let mut status = folder.status()?;
+        status.state = JobState::Pending;
+        status.finished = None;
+        status.error.clear();
+        folder.write_status(&status)?;
+        self.start(folder)
+    }
+
+    /// Removes the folder of a job that has ended.
+    ///
+    /// # Errors
+    ///
+    /// [`JobsError::Taken`] if its process is still there.
+    pub fn forget(&self, folder: &Folder) -> Result<(), JobsError> {
+        let _held = folder.hold()?;
+        let wrong =
+            |source| JobsError::Folder { doing: "remove", path: folder.path().to_owned(), source };
+        // Under a name that is no job's, so that half of it is never taken for one.
+        let away = self.directory.join(format!(".gone-{}", folder.id()));
+        fs::rename(folder.path(), &away).map_err(wrong)?;
+        fs::remove_dir_all(&away).map_err(wrong)
+    }
+
     /// The folder of a job.
     ///
     /// # Errors

@@ -4,6 +4,8 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
+use crate::model::UnixSeconds;
+
 use super::JobsError;
 
 /// The `control/` directory of a job.
@@ -37,6 +39,45 @@ impl Control {
         let said = self.said("commit")?;
         fs::remove_file(self.path.join("commit")).ok()?;
         Some(said)
+    }
+
+    /// Asks a job that was broken off to go on.
+    pub fn resume(&self) -> Result<(), JobsError> {
+        self.say("wish", "resume")
+    }
+
+    /// Asks a restore to put back what it set aside.
+    pub fn undo(&self) -> Result<(), JobsError> {
+        self.say("wish", "undo")
+    }
+
+    /// The last of `resume` and `undo` that was asked for, taken away so that it counts once.
+    pub fn take_wish(&self) -> Option<String> {
+        let said = self.said("wish")?;
+        fs::remove_file(self.path.join("wish")).ok()?;
+        Some(said)
+    }
+
+    /// Somebody changes the set that a restore stands on: the node is not to be stopped until
+    /// [`settle`](Self::settle). Look at the job's status afterwards: if it stops the node already,
+    /// this came too late.
+    pub fn touch(&self) -> Result<(), JobsError> {
+        self.say("set", "touched")
+    }
+
+    /// The set is whole again; the hold time counts from `since`.
+    pub fn settle(&self, since: UnixSeconds) -> Result<(), JobsError> {
+        self.say("set", &since.0.to_string())
+    }
+
+    /// Whether somebody changes the set now.
+    pub fn is_touched(&self) -> bool {
+        self.said("set").is_some_and(|said| said == "touched")
+    }
+
+    /// Since when the set is whole again, if it was changed.
+    pub fn settled_since(&self) -> Option<UnixSeconds> {
+        self.said("set")?.parse().ok().map(UnixSeconds)
     }
 
     fn say(&self, name: &'static str, text: &str) -> Result<(), JobsError> {

@@ -12,13 +12,19 @@
 //! | `lock` | the job | locked for as long as its process lives |
 //! | `control/cancel`, `commit`, `undo` | anybody with the right | what a person wants of it |
 
+mod backup;
 mod begin;
 mod board;
+mod context;
 mod control;
 mod error;
 mod folder;
+mod job_error;
 mod journal;
 mod request;
+mod restore;
+mod run;
+mod survey;
 
 pub use begin::Jobs;
 pub use board::Board;
@@ -26,6 +32,5 @@ pub use control::Control;
 pub use error::JobsError;
 pub use folder::{Folder, Held};
 pub use journal::{Journal, Record};
-pub use request::{
-    AskedBy, BackupMode, BackupRequest, ConfigFrom, JobRequest, RestoreRequest, Work,
-};
+pub use request::{AskedBy, BackupRequest, ConfigFrom, JobRequest, RestoreRequest, Work};
+pub use run::{JobProcess, run_job};

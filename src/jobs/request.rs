@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::BackupMode;
 use crate::model::{BackupName, Fqdn, JobId, JobKind, UnixSeconds};
 
 /// Who asked, for the log and for the rights over what has been begun.
@@ -24,16 +25,6 @@ pub struct ConfigFrom {
     pub medusa_ini: PathBuf,
     /// Mount options, which stand above the files.
     pub options: Vec<(String, String)>,
-}
-
-/// Whether files that an earlier backup stored are used again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum BackupMode {
-    /// Every file is copied into a directory of the backup's own.
-    Full,
-    /// Files are kept in the node's pool, and those that are there already are not copied.
-    Differential,
 }
 
 /// A backup that was asked for.

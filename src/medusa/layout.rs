@@ -215,6 +215,11 @@ impl Layout {
         self.key(&format!("{INDEX}/backup_index/{name}/{}", file.file_name(fqdn)))
     }
 
+    /// `Pindex/latest_backup`: a directory for each node that has ever finished a backup.
+    pub fn latest_backups(&self) -> Key {
+        self.key(&format!("{INDEX}/latest_backup"))
+    }
+
     /// `Pindex/latest_backup/<fqdn>/tokenmap.json`.
     pub fn latest_tokenmap(&self, fqdn: &Fqdn) -> Key {
         self.key(&format!("{INDEX}/latest_backup/{fqdn}/tokenmap.json"))

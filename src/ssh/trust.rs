@@ -125,6 +125,13 @@ async fn look(
     Err(fail(kind, message).because(error))
 }
 
+/// Whether one of the target's files says already that `key` is the host's own.
+pub fn is_recorded(target: &Target, key: &OfferedKey) -> bool {
+    lookup(&target.known_hosts, &target.host, target.port)
+        .iter()
+        .any(|line| line.is_plain() && line.key.key_data() == key.key.key_data())
+}
+
 /// Writes to a known_hosts file that `key` is the host's own. False if it says so already.
 ///
 /// The file and its directory are made if they are absent, for the owner alone. A line that has

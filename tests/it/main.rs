@@ -6,6 +6,7 @@ mod config;
 mod damage;
 mod fs_copy_in;
 mod fs_share;
+mod lab_backup;
 mod layering;
 mod lease;
 mod medusa_archives;

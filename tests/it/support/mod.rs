@@ -1,8 +1,9 @@
-//! What several tests stand on.
+//! What tests stand on.
 
 pub(crate) mod archive;
 pub(crate) mod copy_desk;
 pub(crate) mod copying;
+pub(crate) mod lab;
 pub(crate) mod mortal;
 pub(crate) mod node;
 pub(crate) mod sshd;

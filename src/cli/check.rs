@@ -1,0 +1,110 @@
+//! `medusafs check`: everything that a backup and a restore need, each finding with its remedy.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::cluster::{Finding, KnownNodes, Looked, Memory, Severity, stored_names, survey};
+use crate::config::check_key_file;
+use crate::medusa::Layout;
+use crate::model::{ByteSize, Clock, JobId, JobKind, SystemClock};
+use crate::tasks::Scope;
+
+use super::settings::{Settings, host_name, reach};
+use super::{ConfigArgs, Exit, Failure, Output};
+
+/// How long agents may take to end.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// What was found, for programs.
+#[derive(Debug, Serialize)]
+struct Checked {
+    cluster: Option<String>,
+    release: Option<String>,
+    nodes: Vec<String>,
+    findings: Vec<Finding>,
+}
+
+/// Looks at everything.
+pub(super) async fn check(config: &ConfigArgs, json: bool, output: Output) -> Result<(), Failure> {
+    let settings = Settings::load(config, output)?;
+    if let Some(key) = &settings.config.ssh.key_file {
+        check_key_file(key).map_err(|error| Failure::of(Exit::Usage, &error))?;
+    }
+    let store = settings.store()?;
+    let layout = Layout::new(settings.config.storage.prefix.as_deref())
+        .map_err(|error| Failure::of(Exit::Usage, &error))?;
+    let scope = Scope::new();
+    let job = JobId::new(SystemClock.now(), JobKind::Backup, "check")
+        .map_err(|error| Failure::of(Exit::Unwished, &error))?;
+    let reach = reach(&settings, job, &scope)?;
+    let memory = Memory {
+        known: KnownNodes::read(&store, &layout).unwrap_or_default(),
+        stored: stored_names(&store, &layout),
+        this_host: host_name(),
+    };
+    let looked = survey(&reach, &memory, None).await;
+    scope.close(GRACE).await;
+    tell(&looked, json, output)?;
+    let errors = looked.findings.iter().filter(|one| one.severity == Severity::Error).count();
+    match (errors, &looked.survey) {
+        (0, Some(_)) => Ok(()),
+        (_, None) => Err(Failure::new(Exit::Unreachable, "the cluster could not be looked at")),
+        (errors, Some(_)) => {
+            Err(Failure::new(Exit::Unwished, format!("{errors} things stand against a backup")))
+        }
+    }
+}
+
+fn tell(looked: &Looked, json: bool, output: Output) -> Result<(), Failure> {
+    if json {
+        let survey = looked.survey.as_ref();
+        return output.json(&Checked {
+            cluster: survey.map(|survey| survey.cluster_name.clone()),
+            release: survey.map(|survey| survey.release_version.clone()),
+            nodes: survey
+                .map(|survey| survey.ring.keys().map(ToString::to_string).collect())
+                .unwrap_or_default(),
+            findings: looked.findings.clone(),
+        });
+    }
+    if let Some(survey) = &looked.survey {
+        output.line(format!(
+            "cluster {:?}, Cassandra {}, {} nodes",
+            survey.cluster_name,
+            survey.release_version,
+            survey.ring.len()
+        ))?;
+        for (name, node) in &survey.ring {
+            let agent = survey.reached.get(name).map_or("not reached", |_| "ssh, sudo, agent ok");
+            let share = survey.share.facts.get(name).map_or_else(
+                || "share not seen".to_owned(),
+                |share| {
+                    format!("share {}, {} free", share.file_system, ByteSize(share.available_bytes))
+                },
+            );
+            output.line(format!(
+                "  {name} ({}): {} {}/{}, {agent}, {share}",
+                node.address,
+                node.status_letters(),
+                node.datacenter,
+                node.rack
+            ))?;
+        }
+    }
+    for finding in &looked.findings {
+        let word = match finding.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        let node = finding.node.as_ref().map(|node| format!("{node}: ")).unwrap_or_default();
+        output.line(format!("{word}: {node}{}", finding.what))?;
+        if !finding.remedy.is_empty() {
+            output.line(format!("  -> {}", finding.remedy))?;
+        }
+    }
+    if looked.findings.is_empty() {
+        output.line("nothing stands against a backup")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,110 @@
+//! Waits for a job, showing how far it is: a line that changes for a person, a line a minute for
+//! a log.
+
+use std::time::{Duration, Instant};
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::jobs::{Folder, Jobs};
+use crate::model::{Clock, JobId, JobState, JobStatus, Outcome, SystemClock};
+use crate::view::{Report, control};
+
+use super::{Exit, Failure, Output};
+
+const LOOK_EVERY: Duration = Duration::from_millis(300);
+const LINE_EVERY: Duration = Duration::from_secs(60);
+
+/// Waits until the job has ended as wished.
+///
+/// # Errors
+///
+/// Exit 1 with the job's own words if it ended otherwise or is held; exit 1 too if a person ends
+/// the waiting, which the job does not notice.
+pub(super) async fn follow(jobs: &Jobs, id: &JobId, output: Output) -> Result<JobStatus, Failure> {
+    let folder = jobs.folder(id).map_err(|error| Failure::of(Exit::Unwished, &error))?;
+    let mut interrupted =
+        signal(SignalKind::interrupt()).map_err(|error| Failure::of(Exit::Unwished, &error))?;
+    let mut shown = Shown { output, last: None, line: String::new() };
+    loop {
+        let status = folder.status().map_err(|error| Failure::of(Exit::Unwished, &error))?;
+        if status.state == JobState::Held {
+            shown.clear();
+            return Err(held(&folder, &status));
+        }
+        match status.state.outcome() {
+            Some(Outcome::Wished) => {
+                shown.clear();
+                return Ok(status);
+            }
+            Some(Outcome::Unwished) => {
+                shown.clear();
+                let exit =
+                    if status.error.starts_with("busy: ") { Exit::Busy } else { Exit::Unwished };
+                let text = format!("{} {}: {}", status.kind, status.state, status.error);
+                return Err(Failure::new(exit, text));
+            }
+            None => {}
+        }
+        if !folder.is_alive() && status.phase != first_phase(&status) {
+            // Whoever sees a dead job starts its recovery.
+            jobs.start(&folder).map_err(|error| Failure::of(Exit::Unwished, &error))?;
+        }
+        shown.progress(&status);
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+            _ = interrupted.recv() => {
+                shown.clear();
+                return Err(Failure::new(Exit::Unwished, format!("job {id} goes on"))
+                    .hint(format!("`medusafs jobs` shows it, `medusafs cancel {id}` takes it back")));
+            }
+        }
+    }
+}
+
+/// A job at its first phase may not have its lock yet.
+fn first_phase(status: &JobStatus) -> crate::model::Phase {
+    match status.kind {
+        crate::model::JobKind::Backup => crate::model::Phase::Check,
+        crate::model::JobKind::Restore => crate::model::Phase::Plan,
+    }
+}
+
+fn held(folder: &Folder, status: &JobStatus) -> Failure {
+    let plan = folder.text("plan");
+    Failure::new(Exit::Unwished, format!("the restore is held:\n{plan}")).hint(format!(
+        "`medusafs restore {} --node {} --accept ID` with the plan's ID does it; \
+         `medusafs cancel {}` takes it back",
+        status.backup,
+        status.node.as_ref().map_or("NODE", |node| node.as_str()),
+        status.id
+    ))
+}
+
+struct Shown {
+    output: Output,
+    last: Option<Instant>,
+    line: String,
+}
+
+impl Shown {
+    fn progress(&mut self, status: &JobStatus) {
+        let report = Report::of_job(status);
+        if self.output.is_watched() {
+            let line = control::wait_news(&report);
+            if line != self.line {
+                self.output.over(&line);
+                self.line = line;
+            }
+        } else if self.last.is_none_or(|last| last.elapsed() >= LINE_EVERY) {
+            self.output.remark(control::wait_line(&report, SystemClock.now()));
+            self.last = Some(Instant::now());
+        }
+    }
+
+    fn clear(&mut self) {
+        if !self.line.is_empty() {
+            self.output.over("");
+            self.line.clear();
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! `medusafs job FOLDER`: a job's own process; `medusafs agent`: what it pushes to a node.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::jobs::{JobProcess, Jobs, run_job};
+use crate::model::{Outcome, SystemClock};
+use crate::observe::{LogTo, start_log};
+
+use super::args::environment;
+use super::settings::{host_name, program};
+use super::{Exit, Failure};
+
+/// Does a job to its end.
+pub(super) async fn job(folder: &Path) -> Result<(), Failure> {
+    // Whoever asked may close his terminal, or be a mount that is taken away.
+    if let Err(errno) = nix::unistd::setsid() {
+        tracing::debug!(%errno, "already a session of its own");
+    }
+    let failed = |error: crate::jobs::JobsError| Failure::of(Exit::Unwished, &error);
+    let folder = Jobs::folder_at(folder).map_err(failed)?;
+    start_log(LogTo::Stderr, "warn");
+    let process = JobProcess {
+        folder,
+        program: program()?,
+        environment: environment(),
+        host_name: host_name(),
+        clock: Arc::new(SystemClock),
+    };
+    let state = run_job(process).await.map_err(failed)?;
+    if state.outcome() == Some(Outcome::Wished) {
+        Ok(())
+    } else {
+        Err(Failure::new(Exit::Unwished, state.to_string()))
+    }
+}
+
+/// Serves a job over standard input and output until it ends.
+///
+/// The caller ends the process without waiting for threads: one may hang on the share.
+pub(super) async fn agent() -> Result<(), Failure> {
+    start_log(LogTo::Stderr, "warn");
+    let ended = crate::agent::serve(tokio::io::stdin(), tokio::io::stdout()).await;
+    match ended.exit_status() {
+        0 => Ok(()),
+        _ => Err(Failure::new(Exit::Unwished, format!("the conversation ended: {ended:?}"))),
+    }
+}

@@ -1,0 +1,123 @@
+//! From what was typed to the configuration and what stands on it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::catalog::{Catalog, CatalogSettings, Depth};
+use crate::cluster::Reach;
+use crate::config::{Config, Sources, split_options};
+use crate::jobs::{AskedBy, ConfigFrom, Jobs};
+use crate::medusa::Layout;
+use crate::model::{JobId, SystemClock};
+use crate::store::Store;
+use crate::tasks::Scope;
+
+use super::args::environment;
+use super::{ConfigArgs, Exit, Failure, Output};
+
+/// The configuration, and where a job finds it again.
+#[derive(Debug)]
+pub(super) struct Settings {
+    pub(super) config: Config,
+    pub(super) from: ConfigFrom,
+}
+
+impl Settings {
+    /// Reads the configuration; remarks go to standard error.
+    ///
+    /// # Errors
+    ///
+    /// Exit 2, with file, line and what would be right.
+    pub(super) fn load(args: &ConfigArgs, output: Output) -> Result<Self, Failure> {
+        let mut options = Vec::new();
+        for text in &args.options {
+            options.extend(
+                split_options(text)
+                    .map_err(|why| Failure::new(Exit::Usage, format!("-o {text}: {why}")))?,
+            );
+        }
+        // A job that reads it later stands somewhere else.
+        let medusa_ini =
+            std::path::absolute(&args.config).map_err(|error| Failure::of(Exit::Usage, &error))?;
+        let sources = Sources { medusa_ini, options, environment: environment() };
+        let config = Config::load(&sources).map_err(|error| Failure::of(Exit::Usage, &error))?;
+        for warning in &config.warnings {
+            output.remark(warning);
+        }
+        let from = ConfigFrom { medusa_ini: sources.medusa_ini, options: sources.options };
+        Ok(Self { config, from })
+    }
+
+    /// The jobs of this host.
+    pub(super) fn jobs(&self) -> Result<Jobs, Failure> {
+        Jobs::open(&self.config.medusafs.state_dir, program()?, Arc::new(SystemClock))
+            .map_err(|error| Failure::of(Exit::Unwished, &error))
+    }
+
+    /// The store, as this host sees it.
+    pub(super) fn store(&self) -> Result<Store, Failure> {
+        let root = self.config.store_root();
+        Store::open(&root).map_err(|error| {
+            Failure::of(Exit::Unreachable, &error).hint(format!(
+                "is the share mounted at {}? A first backup needs the directory {}: make it, if \
+                 the share is there",
+                self.config.storage.base_path.display(),
+                root.display()
+            ))
+        })
+    }
+
+    /// What is in the store, read just now.
+    pub(super) fn catalog(&self) -> Result<Catalog, Failure> {
+        let layout = Layout::new(self.config.storage.prefix.as_deref())
+            .map_err(|error| Failure::of(Exit::Usage, &error))?;
+        let settings =
+            CatalogSettings { memory: self.config.medusafs.memory, ..CatalogSettings::default() };
+        let catalog = Catalog::new(self.store()?, layout, settings);
+        let unreachable =
+            |error: crate::catalog::CatalogError| Failure::of(Exit::Unreachable, &error);
+        catalog.refresh().map_err(unreachable)?;
+        catalog.find_unindexed().map_err(unreachable)?;
+        catalog.deepen(Depth::All, usize::MAX).error.map_or(Ok(catalog), |e| Err(unreachable(e)))
+    }
+}
+
+/// This program's own path, which a job's process and an agent are started from.
+pub(super) fn program() -> Result<PathBuf, Failure> {
+    // After an upgrade in place the link would name the removed file.
+    std::env::current_exe()
+        .map(|path| {
+            let text = path.to_string_lossy().into_owned();
+            text.strip_suffix(" (deleted)").map_or(path, |path| Path::new(path).to_owned())
+        })
+        .map_err(|error| Failure::of(Exit::Unwished, &error))
+}
+
+/// The one who typed.
+pub(super) fn asked_by() -> AskedBy {
+    AskedBy {
+        uid: nix::unistd::getuid().as_raw(),
+        pid: std::process::id(),
+        program: "medusafs".to_owned(),
+    }
+}
+
+/// This host's name.
+pub(super) fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// The way to nodes, for commands that look at them themselves.
+pub(super) fn reach(settings: &Settings, job: JobId, scope: &Scope) -> Result<Reach, Failure> {
+    let path = program()?;
+    let bytes = std::fs::read(&path).map_err(|error| Failure::of(Exit::Unwished, &error))?;
+    let environment = environment();
+    Ok(Reach {
+        config: Arc::new(settings.config.clone()),
+        program: bytes.into(),
+        job,
+        scope: scope.clone(),
+        home: environment.get("HOME").map(PathBuf::from),
+        agent_socket: environment.get("SSH_AUTH_SOCK").map(PathBuf::from),
+    })
+}

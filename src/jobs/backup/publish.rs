@@ -1,0 +1,93 @@
+//! Publishing: what makes copied bytes a backup, last of all.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use std::sync::Arc;
+
+use crate::agent::protocol::{Publish, UploadMode};
+use crate::cluster::{AgentLine, Deaf, RingNode, on_all};
+use crate::medusa::{ServerVersion, Tokenmap, TokenmapNode};
+use crate::model::{BackupName, Fqdn, JobState, Phase, UnixSeconds};
+
+use super::{Context, JobError, Record};
+
+/// A dozen small files and directory syncs, and a manifest.
+const PUBLISH_WITHIN: Duration = Duration::from_mins(10);
+
+/// What all nodes publish alike.
+pub(in crate::jobs) struct Edition<'a> {
+    pub(in crate::jobs) backup: &'a BackupName,
+    pub(in crate::jobs) mode: UploadMode,
+    pub(in crate::jobs) started: UnixSeconds,
+    pub(in crate::jobs) schema: &'a str,
+    pub(in crate::jobs) release_version: &'a str,
+    pub(in crate::jobs) ring: &'a BTreeMap<Fqdn, RingNode>,
+}
+
+/// Has each node that copied everything write its meta files and index entries. Returns those
+/// that did.
+pub(in crate::jobs) async fn publish(
+    cx: &Context,
+    agents: &BTreeMap<Fqdn, AgentLine>,
+    edition: &Edition<'_>,
+) -> Result<BTreeSet<Fqdn>, JobError> {
+    cx.board.moves_to(JobState::Running, Phase::Publish);
+    let server_version = ServerVersion {
+        server_type: "cassandra".to_owned(),
+        release_version: edition.release_version.to_owned(),
+    }
+    .to_json();
+    for node in agents.keys() {
+        cx.write(Record::PublishBegins { node: node.clone() })?;
+        cx.show(node, |node| node.phase = Phase::Publish);
+    }
+    let lines = agents.iter().map(|(name, agent)| (name.clone(), agent.clone()));
+    let published = on_all(&cx.scope, agents.len(), lines, |name, agent| {
+        let request = Publish {
+            backup: edition.backup.clone(),
+            mode: edition.mode,
+            started: edition.started,
+            tokenmap: tokenmap_of(edition.ring, &name).to_json(),
+            schema: edition.schema.to_owned(),
+            server_version: server_version.clone(),
+            node: name,
+        };
+        async move { agent.ask(request, Some(PUBLISH_WITHIN), Arc::new(Deaf)).await }
+    })
+    .await;
+    let mut done = BTreeSet::new();
+    for (node, answer) in published {
+        match answer {
+            Ok(answer) => {
+                cx.write(Record::Published { node: node.clone() })?;
+                cx.board.log(&format!("{node}: published, finished {}", answer.finished));
+                cx.show(&node, |node| node.state = JobState::Complete);
+                done.insert(node);
+            }
+            Err(error) => {
+                let why = error.fault().map_or_else(|| error.in_words(), ToString::to_string);
+                cx.board.node_failed(&node, &why);
+            }
+        }
+    }
+    Ok(done)
+}
+
+/// The token map as this node's Medusa would write it: the nodes of its own data centre, in order
+/// of their addresses as text (`cassandra_utils.py`).
+fn tokenmap_of(ring: &BTreeMap<Fqdn, RingNode>, node: &Fqdn) -> Tokenmap {
+    let datacenter = ring.get(node).map(|node| node.datacenter.as_str());
+    let mut members: Vec<_> =
+        ring.iter().filter(|(_, member)| Some(member.datacenter.as_str()) == datacenter).collect();
+    members.sort_by_key(|(_, member)| member.address.to_string());
+    Tokenmap::new(members.into_iter().map(|(name, member)| {
+        let entry = TokenmapNode {
+            tokens: member.tokens.clone(),
+            is_up: member.up,
+            rack: Some(member.rack.clone()),
+            datacenter: Some(member.datacenter.clone()),
+        };
+        (name.clone(), entry)
+    }))
+}

@@ -1,0 +1,102 @@
+//! Snapshots: taken on all nodes together, and gone afterwards whatever happens.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::agent::protocol::{Clear, Snapshot, SnapshotTag};
+use crate::cluster::{AgentLine, Deaf, on_all};
+use crate::model::{Fqdn, JobState, Phase};
+
+use super::{Context, JobError, Record};
+
+/// Flushing all memtables of a busy node, and a hard link for each file.
+const SNAPSHOT_WITHIN: Duration = Duration::from_mins(15);
+
+/// A snapshot that nobody could clear goes away by itself after this long, from Cassandra 4.1 on.
+const SNAPSHOT_TTL: Duration = Duration::from_hours(72);
+
+/// For removing directories of hard links.
+const CLEAR_WITHIN: Duration = Duration::from_mins(10);
+
+/// Takes a snapshot on every node, all at once.
+///
+/// # Errors
+///
+/// If one node fails, all are cleared: a backup is of one moment, and nodetool's refusal is the
+/// same as a failed check.
+pub(in crate::jobs) async fn take(
+    cx: &Context,
+    agents: &BTreeMap<Fqdn, AgentLine>,
+    tag: &SnapshotTag,
+    has_ttl: bool,
+) -> Result<(), JobError> {
+    cx.board.moves_to(JobState::Running, Phase::Snapshot);
+    for node in agents.keys() {
+        cx.write(Record::SnapshotBegins { node: node.clone(), tag: tag.as_str().to_owned() })?;
+        cx.show(node, |node| {
+            node.state = JobState::Running;
+            node.phase = Phase::Snapshot;
+        });
+    }
+    let ttl_seconds = has_ttl.then_some(SNAPSHOT_TTL.as_secs());
+    let lines = agents.iter().map(|(name, agent)| (name.clone(), agent.clone()));
+    let taking = on_all(&cx.scope, agents.len(), lines, |_, agent| {
+        let request = Snapshot { tag: tag.clone(), ttl_seconds };
+        async move { agent.ask(request, Some(SNAPSHOT_WITHIN), Arc::new(Deaf)).await }
+    });
+    let taken = cx.unless_cancelled(taking).await?;
+    let mut failed = Vec::new();
+    for (node, answer) in taken {
+        match answer {
+            Ok(taken) => {
+                cx.board.log(&format!(
+                    "{node}: snapshot of {} tables, {} files, in {} ms",
+                    taken.tables, taken.files, taken.took_ms
+                ));
+                cx.show(&node, |node| {
+                    node.progress.files_total = Some(taken.files);
+                    node.progress.bytes_total = Some(taken.bytes);
+                });
+            }
+            Err(error) => {
+                let why = error.fault().map_or_else(|| error.in_words(), ToString::to_string);
+                cx.board.node_failed(&node, &why);
+                failed.push((node, why));
+            }
+        }
+    }
+    if failed.is_empty() {
+        Ok(())
+    } else {
+        Err(JobError::Nodes { doing: "taking the snapshots", nodes: failed })
+    }
+}
+
+/// Clears the snapshot on every node that still answers. Returns those on which it could not be
+/// cleared, with why.
+pub(in crate::jobs) async fn clear(
+    cx: &Context,
+    agents: &BTreeMap<Fqdn, AgentLine>,
+    tag: &SnapshotTag,
+) -> Vec<(Fqdn, String)> {
+    let lines = agents.iter().map(|(name, agent)| (name.clone(), agent.clone()));
+    let cleared = on_all(&cx.scope, agents.len(), lines, |_, agent| {
+        let request = Clear { tag: tag.clone() };
+        async move { agent.ask(request, Some(CLEAR_WITHIN), Arc::new(Deaf)).await }
+    })
+    .await;
+    let mut left = Vec::new();
+    for (node, answer) in cleared {
+        let why = match answer {
+            Ok(_) => match cx.write(Record::SnapshotCleared { node: node.clone() }) {
+                Ok(()) => continue,
+                Err(error) => error.to_string(),
+            },
+            Err(error) => error.in_words(),
+        };
+        cx.board.log(&format!("{node}: the snapshot {} could not be cleared: {why}", tag.as_str()));
+        left.push((node, why));
+    }
+    left
+}

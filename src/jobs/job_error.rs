@@ -1,0 +1,104 @@
+//! Why a job ends otherwise than wished.
+
+use thiserror::Error;
+
+use crate::cluster::{ClusterError, Finding};
+use crate::config::ConfigError;
+use crate::medusa::LayoutError;
+use crate::model::{Fqdn, JobId};
+use crate::observe::ErrorChain;
+use crate::store::StoreError;
+
+use super::JobsError;
+
+/// What ends a job. Its words go into the job's `error`, for a person.
+#[derive(Debug, Error)]
+pub(super) enum JobError {
+    /// A person wanted it so.
+    #[error("cancelled: {0}")]
+    Cancelled(String),
+    /// The cluster, or this host, is not fit for it; nothing was touched.
+    #[error("the cluster is not fit for this, and nothing was changed")]
+    Unfit(Vec<Finding>),
+    /// Nodes failed at something that all must do.
+    #[error("{doing} failed")]
+    Nodes {
+        /// What they were to do.
+        doing: &'static str,
+        /// Those that failed, with why.
+        nodes: Vec<(Fqdn, String)>,
+    },
+    /// What is asked for cannot be done, whoever accepts it.
+    #[error("refused: this is never done")]
+    Refused(Vec<String>),
+    /// One node is not as it was meant to be.
+    #[error("{node}: {what}; {remedy}")]
+    Node {
+        /// The node.
+        node: Fqdn,
+        /// What is wrong with it.
+        what: String,
+        /// The one command that helps.
+        remedy: String,
+    },
+    /// Another job has the cluster or the node.
+    #[error("busy: {holder}; wait for it, or cancel it")]
+    Busy {
+        /// Who, and with what.
+        holder: String,
+    },
+    /// What this host sees of the share failed.
+    #[error("the share cannot be used from this host")]
+    Store(#[from] StoreError),
+    /// The store's prefix is none that Medusa can use.
+    #[error("the store's layout cannot be used")]
+    Layout(#[from] LayoutError),
+    /// A node failed.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// The job's own folder failed.
+    #[error("the job's own folder cannot be used")]
+    Folder(#[from] JobsError),
+    /// The configuration is not what it was when the job was asked for.
+    #[error("the configuration cannot be read")]
+    Config(#[from] ConfigError),
+    /// Something about this host.
+    #[error("{0}")]
+    Host(String),
+    /// The process that did the job died.
+    #[error("the process of job {job} ended before its work did: {found}")]
+    Died {
+        /// The job.
+        job: JobId,
+        /// What its journal says, and what has been done about it.
+        found: String,
+    },
+}
+
+impl JobError {
+    /// Everything that a person needs: a sentence, then a line for each finding or node.
+    pub(super) fn in_words(&self) -> String {
+        let more: Vec<String> = match self {
+            Self::Unfit(findings) => {
+                let last = "`medusafs check` looks at all of this again".to_owned();
+                findings.iter().map(ToString::to_string).chain([last]).collect()
+            }
+            Self::Nodes { nodes, .. } => {
+                nodes.iter().map(|(node, why)| format!("{node}: {why}")).collect()
+            }
+            Self::Refused(reasons) => reasons.clone(),
+            Self::Cancelled(_)
+            | Self::Node { .. }
+            | Self::Busy { .. }
+            | Self::Store(_)
+            | Self::Layout(_)
+            | Self::Cluster(_)
+            | Self::Folder(_)
+            | Self::Config(_)
+            | Self::Host(_)
+            | Self::Died { .. } => Vec::new(),
+        };
+        let first = ErrorChain(self).to_string();
+        [first].into_iter().chain(more).collect::<Vec<_>>().join("\n  ")
+    }
+}

@@ -1,0 +1,153 @@
+//! The swap, and whether the node is back.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::agent::protocol::{AskNodetool, JobReport, Reached as Milestone};
+use crate::cluster::{ClusterError, Deaf, Reached, Survey};
+use crate::model::{Fqdn, JobState, Phase};
+
+use super::{Context, JobError, Record, RestoreRequest};
+
+/// How often the node is asked how far it is.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+
+/// A small question to the agent.
+const BRIEFLY: Duration = Duration::from_mins(1);
+
+/// Gossip marks a node up within seconds of its start.
+const UP_WITHIN: Duration = Duration::from_mins(5);
+
+/// Has the node stop, swap and start. From here on a person cannot take it back by removing the
+/// set; `undo` can.
+pub(super) async fn swap(
+    cx: &Context,
+    request: &RestoreRequest,
+    target: &Reached,
+) -> Result<(), JobError> {
+    cx.write(Record::SwapBegins { node: request.node.clone() })?;
+    cx.board.moves_to(JobState::Stopping, Phase::Stop);
+    let job = cx.board.folder().id().clone();
+    // No limit: each of its steps has one on the node.
+    let listener = cx.listener(&request.node);
+    let swapping = target.agent.restore_swap(&job, Milestone::Started, listener);
+    let report = watched(cx, &request.node, target, swapping).await;
+    judge(cx, request, report)
+}
+
+/// Waits for `work` on the node, and shows in the meantime what the node's journal says.
+pub(super) async fn watched<T>(
+    cx: &Context,
+    node: &Fqdn,
+    target: &Reached,
+    work: impl Future<Output = T>,
+) -> T {
+    tokio::pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            () = tokio::time::sleep(ASK_EVERY) => {}
+        }
+        let journal = target.agent.restore_journal();
+        tokio::select! {
+            done = &mut work => return done,
+            reports = journal => {
+                if let Some(report) = reports.ok().and_then(|all| of_job(cx, all)) {
+                    show(cx, node, &report);
+                }
+            }
+        }
+    }
+}
+
+/// The report about this job.
+pub(super) fn of_job(cx: &Context, reports: Vec<JobReport>) -> Option<JobReport> {
+    reports.into_iter().find(|report| report.job == *cx.board.folder().id())
+}
+
+fn show(cx: &Context, node: &Fqdn, report: &JobReport) {
+    if report.state.outcome().is_none() {
+        cx.board.moves_to(report.state, report.phase);
+        cx.show(node, |node| {
+            node.state = report.state;
+            node.phase = report.phase;
+        });
+    }
+}
+
+pub(super) fn judge(
+    cx: &Context,
+    request: &RestoreRequest,
+    report: Result<JobReport, ClusterError>,
+) -> Result<(), JobError> {
+    let job = cx.board.folder().id();
+    match report {
+        Ok(report) if report.error.is_none() && report.reached == Milestone::Started => {
+            cx.write(Record::Swapped { node: request.node.clone() })?;
+            Ok(())
+        }
+        Ok(report) => Err(JobError::Node {
+            node: request.node.clone(),
+            what: report.error.unwrap_or_else(|| format!("stopped at {:?}", report.reached)),
+            remedy: report.remedy.unwrap_or_else(|| {
+                format!("`medusafs resume {job}` goes on, `medusafs undo {job}` takes it back")
+            }),
+        }),
+        Err(error) => Err(JobError::Node {
+            node: request.node.clone(),
+            what: error.in_words(),
+            remedy: format!(
+                "if Cassandra was being stopped the node finishes alone; `medusafs resume {job}` \
+                 looks, and goes on if need be; `medusafs undo {job}` takes it back"
+            ),
+        }),
+    }
+}
+
+/// Looks from elsewhere whether the node is Up and Normal, and tidies up.
+pub(super) async fn finish(
+    cx: &Context,
+    request: &RestoreRequest,
+    target: &Reached,
+    survey: Option<&Survey>,
+) -> Result<(JobState, String), JobError> {
+    cx.board.moves_to(JobState::Starting, Phase::Check);
+    cx.show(&request.node, |node| node.phase = Phase::Check);
+    let host_id = survey.and_then(|survey| Some(survey.ring.get(&request.node)?.host_id.clone()));
+    let witness = survey.and_then(|survey| survey.witness_beside(&request.node)).unwrap_or(target);
+    let until = Instant::now() + UP_WITHIN;
+    loop {
+        let question = AskNodetool { status: true, ..AskNodetool::default() };
+        let seen = witness.agent.ask(question, Some(BRIEFLY), Arc::new(Deaf)).await;
+        let members = seen.ok().and_then(|facts| facts.status).and_then(Result::ok);
+        let is_up = members.is_some_and(|members| {
+            members
+                .iter()
+                .filter(|member| host_id.as_ref().is_none_or(|id| *id == member.host_id))
+                .all(|member| member.up == Some(true))
+        });
+        if is_up {
+            break;
+        }
+        if Instant::now() >= until {
+            let job = cx.board.folder().id();
+            return Err(JobError::Node {
+                node: request.node.clone(),
+                what:
+                    "its data is restored and Cassandra runs, but other nodes do not say UN of it"
+                        .to_owned(),
+                remedy: format!(
+                    "look at `nodetool status` and its system.log; `medusafs undo {job}` puts back \
+                     what was there"
+                ),
+            });
+        }
+        tokio::time::sleep(ASK_EVERY).await;
+    }
+    cx.board.moves_to(JobState::Starting, Phase::Clean);
+    if let Err(error) = target.agent.restore_clean(cx.board.folder().id()).await {
+        cx.board.log(&format!("tidying up: {}", error.in_words()));
+    }
+    cx.board.log(&format!("{} is back; run `nodetool repair -full` on it", request.node));
+    Ok((JobState::Done, String::new()))
+}

@@ -1,0 +1,19 @@
+//! The restore of a node in place: `plan stage stop place start check clean`.
+//!
+//! What stops, swaps and starts is the agent on the node, which finishes alone once Cassandra is
+//! being stopped. This side plans, asks, waits, and looks from elsewhere whether the node is back.
+
+mod begin;
+mod finish;
+mod hold;
+mod plan;
+mod plan_text;
+mod recover;
+
+pub(super) use begin::run;
+pub(super) use plan::Snapshot;
+pub(super) use recover::{Wish, recover};
+
+use super::context::Context;
+use super::job_error::JobError;
+use super::{Record, RestoreRequest, survey};

@@ -1,0 +1,478 @@
+//! What a restore would do, and everything that makes it other than the plain case.
+
+use std::collections::BTreeMap;
+
+use crate::agent::protocol::PlanFacts;
+use crate::cassandra::TableFacts;
+use crate::cluster::RingNode;
+use crate::medusa::{ServerVersion, TokenmapNode};
+use crate::model::{Fqdn, UnixSeconds};
+
+use super::RestoreRequest;
+
+/// What is known of the snapshot that is to be restored.
+#[derive(Debug)]
+pub(in crate::jobs) struct Snapshot {
+    /// Why the backup does not count as complete and undamaged; empty if it does.
+    pub(in crate::jobs) incomplete: Vec<String>,
+    /// When it was begun.
+    pub(in crate::jobs) started: UnixSeconds,
+    /// The node's place in the ring then.
+    pub(in crate::jobs) place: Option<TokenmapNode>,
+    /// Cassandra's release then.
+    pub(in crate::jobs) version: ServerVersion,
+}
+
+/// What the plan is made from.
+pub(super) struct Sight<'a> {
+    pub(super) request: &'a RestoreRequest,
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) cluster_name: &'a str,
+    pub(super) release_version: &'a str,
+    pub(super) ring: &'a BTreeMap<Fqdn, RingNode>,
+    pub(super) tables: &'a [TableFacts],
+    pub(super) facts: &'a PlanFacts,
+    /// The cluster's name when the share last saw it; empty if it never did.
+    pub(super) cluster_before: &'a str,
+    pub(super) now: UnixSeconds,
+    /// `restore = manual`.
+    pub(super) is_manual: bool,
+}
+
+/// A restore worked out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Plan {
+    /// Changes with everything that the plan was made from.
+    pub(super) id: String,
+    /// What speaks against doing it without asking; none in the plain case.
+    pub(super) reasons: Vec<String>,
+    /// What makes it impossible, whatever a person accepts.
+    pub(super) refusals: Vec<String>,
+    /// What to know.
+    pub(super) remarks: Vec<String>,
+}
+
+impl Plan {
+    pub(super) fn work_out(sight: &Sight<'_>) -> Self {
+        let mut reasons = sight.request.hold.clone();
+        let mut refusals = sight.facts.obstacles.clone();
+        let mut remarks = Vec::new();
+        if sight.is_manual {
+            reasons.push("restore = manual in the configuration".to_owned());
+        }
+        reasons.extend(
+            sight.snapshot.incomplete.iter().map(|why| format!("the backup is not whole: {why}")),
+        );
+        same_node(sight, &mut reasons, &mut refusals);
+        others_up(sight, &mut reasons);
+        same_version(sight, &mut reasons, &mut refusals);
+        same_tables(sight, &mut reasons);
+        young_enough(sight, &mut reasons, &mut remarks);
+        fits(sight, &mut refusals);
+        for job in sight.facts.jobs.iter().filter(|job| job.error.is_some() || job.fenced) {
+            refusals.push(format!(
+                "restore {} was broken off on this node: `medusafs resume {}` or `medusafs undo {}` \
+                 first",
+                job.job, job.job, job.job
+            ));
+        }
+        let id = id(sight, &reasons);
+        Self { id, reasons, refusals, remarks }
+    }
+
+    /// Whether it may begin by itself.
+    pub(super) fn is_plain(&self) -> bool {
+        self.reasons.is_empty() && self.refusals.is_empty()
+    }
+}
+
+fn node<'a>(sight: &'a Sight<'_>) -> Option<&'a RingNode> {
+    sight.ring.get(&sight.request.node)
+}
+
+fn same_node(sight: &Sight<'_>, reasons: &mut Vec<String>, refusals: &mut Vec<String>) {
+    let before = sight.cluster_before;
+    if !before.is_empty() && before != sight.cluster_name {
+        refusals.push(format!(
+            "this cluster is called {:?}, that of the store {before:?}",
+            sight.cluster_name
+        ));
+    }
+    let (Some(now), request) = (node(sight), sight.request) else {
+        refusals.push(format!("{} is not in the ring", sight.request.node));
+        return;
+    };
+    let Some(then) = &sight.snapshot.place else {
+        reasons.push("the backup does not tell which tokens the node had".to_owned());
+        return;
+    };
+    let mut tokens = then.tokens.clone();
+    tokens.sort_unstable();
+    if tokens != now.tokens {
+        let what = if request.source == request.node {
+            "the node has other tokens than when it was backed up".to_owned()
+        } else {
+            format!("this is the snapshot of {}", request.source)
+        };
+        refusals.push(format!(
+            "{what}, and {} has data under its own host id: its data would lie where nobody looks \
+             for it",
+            request.node
+        ));
+    }
+    let pairs =
+        [("data centre", &then.datacenter, &now.datacenter), ("rack", &then.rack, &now.rack)];
+    for (what, then, now) in pairs {
+        match then {
+            Some(then) if then != now => {
+                reasons.push(format!("its {what} was {then} and is {now} now"));
+            }
+            Some(_) => {}
+            None => reasons.push(format!("the backup does not tell its {what}")),
+        }
+    }
+}
+
+fn others_up(sight: &Sight<'_>, reasons: &mut Vec<String>) {
+    for (name, node) in sight.ring {
+        if *name != sight.request.node && !node.is_up_and_normal() {
+            reasons.push(format!("{name} is {}, not UN", node.status_letters()));
+        }
+    }
+}
+
+fn same_version(sight: &Sight<'_>, reasons: &mut Vec<String>, refusals: &mut Vec<String>) {
+    let parts = |version: &str| -> Vec<u32> {
+        version.split(['.', '-']).map_while(|part| part.parse().ok()).collect()
+    };
+    let (then, now) = (sight.snapshot.version.release_version.as_str(), sight.release_version);
+    let (old, new) = (parts(then), parts(now));
+    match (old.first(), new.first()) {
+        (_, Some(major)) if *major < 4 => {
+            refusals.push(format!("Cassandra {now} is too old: 4.0 is the first that is restored"));
+        }
+        (Some(old), Some(new)) if old != new => {
+            reasons.push(format!("the backup is of Cassandra {then}, the node runs {now}"));
+        }
+        (Some(_), Some(_)) if new < old => {
+            reasons.push(format!("Cassandra {now} is older than the backup's {then}"));
+        }
+        (Some(_), Some(_)) => {}
+        _ => reasons.push(format!("the backup's Cassandra release is {then:?}")),
+    }
+}
+
+/// Tables of users, by keyspace and name.
+fn live_tables(tables: &[TableFacts]) -> BTreeMap<(&str, &str), &TableFacts> {
+    tables
+        .iter()
+        .filter(|table| !table.keyspace.starts_with("system"))
+        .map(|table| ((table.keyspace.as_str(), table.name.as_str()), table))
+        .collect()
+}
+
+fn same_tables(sight: &Sight<'_>, reasons: &mut Vec<String>) {
+    let live = live_tables(sight.tables);
+    for table in &sight.facts.tables_in_backup {
+        let keyspace = table.keyspace.as_str();
+        if keyspace.starts_with("system") {
+            continue;
+        }
+        let (name, id) = table.directory.split();
+        match (live.get(&(keyspace, name)), id) {
+            (None, _) => reasons.push(format!(
+                "{keyspace}.{name} has been dropped since: its files come back, the table does not"
+            )),
+            (Some(now), Some(id)) if now.id != id => reasons.push(format!(
+                "{keyspace}.{name} has been dropped and made again since: its old rows will not be \
+                 seen"
+            )),
+            (Some(_), _) => {}
+        }
+    }
+    for table in &sight.facts.set_aside.tables_not_in_backup {
+        let keyspace = table.keyspace.as_str();
+        if !keyspace.starts_with("system")
+            && live.contains_key(&(keyspace, table.directory.table()))
+        {
+            reasons.push(format!(
+                "{keyspace}.{} is newer than the backup: on this node it will be empty until it \
+                 is repaired",
+                table.directory.table()
+            ));
+        }
+    }
+}
+
+/// A backup older than gc_grace_seconds brings back rows whose tombstones are gone elsewhere.
+fn young_enough(sight: &Sight<'_>, reasons: &mut Vec<String>, remarks: &mut Vec<String>) {
+    let age = sight.now.since(sight.snapshot.started).unwrap_or(0);
+    let mut too_old = Vec::new();
+    let mut without = Vec::new();
+    for table in live_tables(sight.tables).values() {
+        let name = format!("{}.{}", table.keyspace, table.name);
+        match table.gc_grace_seconds {
+            0 => without.push(name),
+            grace if u64::try_from(grace).is_ok_and(|grace| age > grace) => too_old.push(name),
+            _ => {}
+        }
+    }
+    if !too_old.is_empty() {
+        reasons.push(format!(
+            "the backup is {} hours old, more than gc_grace_seconds of {}: rows deleted since may \
+             come back",
+            age / 3600,
+            few(&too_old)
+        ));
+    }
+    if !without.is_empty() {
+        remarks.push(format!(
+            "gc_grace_seconds is 0 for {}: rows deleted since the backup may come back",
+            few(&without)
+        ));
+    }
+}
+
+fn fits(sight: &Sight<'_>, refusals: &mut Vec<String>) {
+    for directory in &sight.facts.directories {
+        if directory.needed_bytes > directory.free_bytes {
+            refusals.push(format!(
+                "{} has {} bytes free and {} are needed",
+                directory.path.display(),
+                directory.free_bytes,
+                directory.needed_bytes
+            ));
+        }
+    }
+}
+
+fn few(names: &[String]) -> String {
+    match names {
+        [a, b, c, rest @ ..] if !rest.is_empty() => {
+            format!("{a}, {b}, {c} and {} more tables", rest.len())
+        }
+        _ => names.join(", "),
+    }
+}
+
+/// Twelve hex digits of everything that counts: backup, set, ring, versions, reasons.
+fn id(sight: &Sight<'_>, reasons: &[String]) -> String {
+    use sha2::Digest;
+    let mut hash = sha2::Sha256::new();
+    let mut add = |text: &str| {
+        hash.update(text.as_bytes());
+        hash.update([0]);
+    };
+    add(sight.request.backup.as_str());
+    add(sight.request.source.as_str());
+    add(sight.request.node.as_str());
+    add(&sight.facts.manifest.to_string());
+    add(sight.release_version);
+    for (name, node) in sight.ring {
+        add(name.as_str());
+        add(&node.host_id);
+        add(&node.status_letters());
+        node.tokens.iter().for_each(|token| add(&token.to_string()));
+    }
+    // The age in hours grows while a person reads: it is no other plan for that.
+    reasons.iter().filter(|reason| !reason.starts_with("the backup is ")).for_each(|reason| {
+        add(reason);
+    });
+    let digest = hash.finalize();
+    let head = digest.iter().take(6).fold(0_u64, |sum, byte| (sum << 8) | u64::from(*byte));
+    format!("{head:012x}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::IpAddr;
+
+    use crate::agent::protocol::{Folders, MemberState, TableOnDisk};
+    use crate::model::{BackupName, Keyspace, Md5, TableDirectory, Token};
+
+    const ID: &str = "1b255f4def2540a60000000000000005";
+
+    /// The plain case, to be spoilt in one place by each test.
+    struct Case {
+        request: RestoreRequest,
+        snapshot: Snapshot,
+        ring: BTreeMap<Fqdn, RingNode>,
+        tables: Vec<TableFacts>,
+        facts: PlanFacts,
+        release: &'static str,
+        before: &'static str,
+        now: UnixSeconds,
+        is_manual: bool,
+    }
+
+    type Spoil = fn(&mut Case);
+
+    fn fqdn(n: u8) -> Fqdn {
+        Fqdn::parse(&format!("node{n}")).unwrap()
+    }
+
+    fn ring_node(n: u8) -> RingNode {
+        RingNode {
+            host_id: format!("id{n}"),
+            address: IpAddr::from([198, 51, 100, n]),
+            datacenter: "dc1".into(),
+            rack: format!("r{n}"),
+            tokens: vec![Token(i128::from(n))],
+            up: Some(true),
+            state: MemberState::Normal,
+        }
+    }
+
+    fn table(name: &str) -> TableOnDisk {
+        TableOnDisk {
+            keyspace: Keyspace::parse("shop").unwrap(),
+            directory: TableDirectory::parse(&format!("{name}-{ID}")).unwrap(),
+        }
+    }
+
+    fn live(name: &str) -> TableFacts {
+        TableFacts {
+            keyspace: "shop".into(),
+            name: name.into(),
+            id: ID.into(),
+            gc_grace_seconds: 864_000,
+            is_view: false,
+        }
+    }
+
+    fn plain() -> Case {
+        Case {
+            request: RestoreRequest {
+                node: fqdn(2),
+                backup: BackupName::parse("nightly").unwrap(),
+                source: fqdn(2),
+                complete_since: UnixSeconds(0),
+                hold: Vec::new(),
+                accept: None,
+                dry_run: false,
+            },
+            snapshot: Snapshot {
+                incomplete: Vec::new(),
+                started: UnixSeconds(1000),
+                place: Some(TokenmapNode {
+                    tokens: vec![Token(2)],
+                    is_up: Some(true),
+                    rack: Some("r2".into()),
+                    datacenter: Some("dc1".into()),
+                }),
+                version: ServerVersion {
+                    server_type: "cassandra".into(),
+                    release_version: "5.0.2".into(),
+                },
+            },
+            ring: (1..=3).map(|n| (fqdn(n), ring_node(n))).collect(),
+            tables: vec![live("orders")],
+            facts: PlanFacts {
+                manifest: Md5([7; 16]),
+                directories: Vec::new(),
+                files: 8,
+                bytes: 100,
+                files_here: 0,
+                bytes_here: 0,
+                tables_in_backup: vec![table("orders")],
+                tables_on_disk: vec![table("orders")],
+                set_aside: Folders::default(),
+                running: true,
+                obstacles: Vec::new(),
+                jobs: Vec::new(),
+            },
+            release: "5.0.6",
+            before: "lab",
+            now: UnixSeconds(5000),
+            is_manual: false,
+        }
+    }
+
+    fn plan(case: &Case) -> Plan {
+        Plan::work_out(&Sight {
+            request: &case.request,
+            snapshot: &case.snapshot,
+            cluster_name: "lab",
+            release_version: case.release,
+            ring: &case.ring,
+            tables: &case.tables,
+            facts: &case.facts,
+            cluster_before: case.before,
+            now: case.now,
+            is_manual: case.is_manual,
+        })
+    }
+
+    #[test]
+    fn the_plain_case_is_plain() {
+        let plan = plan(&plain());
+        assert!(plan.is_plain(), "{plan:?}");
+        assert_eq!(plan.id.len(), 12);
+    }
+
+    #[test]
+    fn whatever_is_not_plain_is_held_with_its_reason() {
+        let held: [(&str, Spoil); 10] = [
+            ("manual", |case| case.is_manual = true),
+            ("not whole", |case| case.snapshot.incomplete.push("node3 missing".into())),
+            ("not UN", |case| case.ring.get_mut(&fqdn(3)).unwrap().up = Some(false)),
+            ("is older", |case| case.release = "5.0.1"),
+            ("the node runs 4.1.5", |case| case.release = "4.1.5"),
+            ("dropped since", |case| case.tables.clear()),
+            ("made again", |case| case.tables[0].id = "0".repeat(32)),
+            ("newer than the backup", |case| {
+                case.tables.push(live("later"));
+                case.facts.set_aside.tables_not_in_backup.push(table("later"));
+            }),
+            ("gc_grace_seconds", |case| case.now = UnixSeconds(1_000_000)),
+            ("rack was", |case| {
+                case.snapshot.place.as_mut().unwrap().rack = Some("r9".into());
+            }),
+        ];
+        for (word, spoil) in held {
+            let mut case = plain();
+            spoil(&mut case);
+            let plan = plan(&case);
+            assert!(plan.refusals.is_empty() && !plan.is_plain(), "{word}: {plan:?}");
+            assert!(plan.reasons.iter().any(|reason| reason.contains(word)), "{word}: {plan:?}");
+        }
+    }
+
+    #[test]
+    fn what_would_lose_data_is_refused_whoever_accepts_it() {
+        let refused: [(&str, Spoil); 4] = [
+            ("snapshot of node1", |case| {
+                case.request.source = fqdn(1);
+                case.snapshot.place.as_mut().unwrap().tokens = vec![Token(1)];
+            }),
+            ("other tokens", |case| case.snapshot.place.as_mut().unwrap().tokens.clear()),
+            ("that of the store", |case| case.before = "another"),
+            ("too old", |case| case.release = "3.11.19"),
+        ];
+        for (word, spoil) in refused {
+            let mut case = plain();
+            spoil(&mut case);
+            let plan = plan(&case);
+            assert!(plan.refusals.iter().any(|why| why.contains(word)), "{word}: {plan:?}");
+        }
+    }
+
+    #[test]
+    fn a_plan_that_changes_has_another_id_and_one_that_ages_has_not() {
+        let mut case = plain();
+        let first = plan(&case).id;
+        case.now = UnixSeconds(6000);
+        assert_eq!(plan(&case).id, first);
+        case.ring.get_mut(&fqdn(1)).unwrap().up = None;
+        assert_ne!(plan(&case).id, first);
+    }
+
+    #[test]
+    fn a_table_without_grace_is_named_and_does_not_hold() {
+        let mut case = plain();
+        case.tables[0].gc_grace_seconds = 0;
+        let plan = plan(&case);
+        assert!(plan.is_plain() && plan.remarks[0].contains("shop.orders"), "{plan:?}");
+    }
+}

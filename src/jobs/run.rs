@@ -1,0 +1,173 @@
+//! Inside the job's process: what is at hand, recovery first, then the steps in order.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use crate::cluster::Reach;
+use crate::config::{Config, Sources};
+use crate::medusa::Layout;
+use crate::model::{Clock, JobState};
+use crate::observe::ErrorChain;
+use crate::store::{BlockingPool, PoolLimits, Store};
+use crate::tasks::Scope;
+
+use super::context::Context;
+use super::job_error::JobError;
+use super::restore::Wish;
+use super::{Board, Folder, JobsError, Record, Work, backup, restore};
+
+/// How often what is shown is written, and what persons want is looked for.
+const TICK: Duration = Duration::from_millis(500);
+
+/// How long agents and connections may take to end.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// A job whose process has died so often is not taken up by itself any more.
+const TRIES: usize = 3;
+
+/// What the process was given.
+pub struct JobProcess {
+    /// The job's folder.
+    pub folder: Folder,
+    /// This program.
+    pub program: PathBuf,
+    /// The environment, for settings that may stand there.
+    pub environment: BTreeMap<String, String>,
+    /// This host's name.
+    pub host_name: String,
+    /// The time of day.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Does the job and returns the state that it ended in, which its folder shows too.
+///
+/// # Errors
+///
+/// The folder itself cannot be used, or another process does the job; nothing was done.
+pub async fn run_job(process: JobProcess) -> Result<JobState, JobsError> {
+    let _held = process.folder.hold()?;
+    let board = Arc::new(Board::open(process.folder.clone(), Arc::clone(&process.clock))?);
+    let mut journal = process.folder.journal()?;
+    let taken_before =
+        journal.records().iter().filter(|record| matches!(record, Record::Taken { .. })).count();
+    let taken = Record::Taken { at: process.clock.now(), pid: std::process::id() };
+    journal.write(taken)?;
+    let scope = Scope::new();
+    let cancelled = CancellationToken::new();
+    drop(scope.spawn(tick(Arc::clone(&board), cancelled.clone())));
+    let ended = match context(&process, Arc::clone(&board), journal, &scope, cancelled) {
+        Ok(cx) => work(&cx, &process.folder, taken_before).await,
+        Err(error) => Err(error),
+    };
+    let (state, words) = match ended {
+        Ok(end) => end,
+        Err(error @ JobError::Cancelled(_)) => (JobState::Cancelled, error.in_words()),
+        Err(error) => (JobState::Failed, error.in_words()),
+    };
+    // Agents see the end of their input, and take back what they have not finished.
+    scope.close(GRACE).await;
+    board.ends(state, &words);
+    Ok(state)
+}
+
+async fn work(
+    cx: &Context,
+    folder: &Folder,
+    taken_before: usize,
+) -> Result<(JobState, String), JobError> {
+    let request = folder.request()?;
+    cx.board.log(&format!(
+        "asked by uid {}, process {} {:?}",
+        request.asked_by.uid, request.asked_by.pid, request.asked_by.program
+    ));
+    if taken_before >= TRIES {
+        cx.board.log(&format!("taken up for the {}th time", taken_before.saturating_add(1)));
+    }
+    match (&request.work, taken_before) {
+        (Work::Backup(request), 0) => backup::run(cx, request).await,
+        (Work::Backup(request), _) => backup::recover(cx, request).await,
+        (Work::Restore(request), 0) => restore::run(cx, request).await,
+        (Work::Restore(request), _) => {
+            let wish = match cx.control.take_wish().as_deref() {
+                Some("resume") => Wish::Resume,
+                Some("undo") => Wish::Undo,
+                _ => Wish::None,
+            };
+            restore::recover(cx, request, wish).await
+        }
+    }
+}
+
+fn context(
+    process: &JobProcess,
+    board: Arc<Board>,
+    journal: super::Journal,
+    scope: &Scope,
+    cancelled: CancellationToken,
+) -> Result<Context, JobError> {
+    let request = process.folder.request()?;
+    let config = Config::load(&Sources {
+        medusa_ini: request.config.medusa_ini,
+        options: request.config.options,
+        environment: process.environment.clone(),
+    })?;
+    for warning in &config.warnings {
+        board.log(&warning.to_string());
+    }
+    let store = Store::open(&config.store_root())?;
+    let layout = Layout::new(config.storage.prefix.as_deref())?;
+    let config = Arc::new(config);
+    let reach = Reach {
+        config: Arc::clone(&config),
+        program: program(&process.program)?,
+        job: process.folder.id().clone(),
+        scope: scope.clone(),
+        home: process.environment.get("HOME").map(PathBuf::from),
+        agent_socket: process.environment.get("SSH_AUTH_SOCK").map(PathBuf::from),
+    };
+    Ok(Context {
+        config,
+        board,
+        journal: Arc::new(Mutex::new(journal)),
+        control: process.folder.control(),
+        reach,
+        store,
+        layout,
+        clock: Arc::clone(&process.clock),
+        scope: scope.clone(),
+        pool: BlockingPool::new(PoolLimits::default()),
+        host_name: process.host_name.clone(),
+        cancelled,
+    })
+}
+
+/// This program's own bytes, to be pushed to nodes.
+fn program(path: &Path) -> Result<Bytes, JobError> {
+    fs::read(path).map(Bytes::from).map_err(|error| {
+        JobError::Host(format!(
+            "cannot read this program at {} to bring it to the nodes: {}",
+            path.display(),
+            ErrorChain(&error)
+        ))
+    })
+}
+
+/// Writes what is shown, and looks for what persons want, until the scope closes.
+async fn tick(board: Arc<Board>, cancelled: CancellationToken) {
+    let control = board.folder().control();
+    let mut ticks = tokio::time::interval(TICK);
+    loop {
+        ticks.tick().await;
+        board.flush();
+        if !cancelled.is_cancelled() && control.cancelled().is_some() {
+            cancelled.cancel();
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! The first step of every job: who is there, is it fit, and is it ours alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::catalog::{Catalog, CatalogError, CatalogSettings, Completeness};
+use crate::cluster::{KnownNodes, Memory, Reached, Severity, Survey, on_all, stored_names, survey};
+use crate::medusa::ServerVersion;
+use crate::model::{BackupName, Fqdn};
+use crate::observe::ErrorChain;
+use crate::store::{Lease, LeaseError, LeaseName, Leases, Owner};
+
+use super::context::Context;
+use super::job_error::JobError;
+use super::restore::Snapshot;
+
+/// A lease that is given back at the end; one that is dropped runs out by itself.
+pub(super) struct HeldLease(Lease);
+
+impl HeldLease {
+    pub(super) async fn give_back(self, cx: &Context) {
+        let released = cx.on_share("to give a lease back", move || self.0.release()).await;
+        let error = match released {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.in_words(),
+        };
+        cx.board.log(&format!("the lease runs out by itself in a minute: {error}"));
+    }
+}
+
+/// Takes the cluster for this job.
+pub(super) async fn take_cluster_lease(cx: &Context, purpose: &str) -> Result<HeldLease, JobError> {
+    take(cx, LeaseName::Cluster, purpose).await
+}
+
+/// Takes one node for this job.
+pub(super) async fn take_node_lease(
+    cx: &Context,
+    node: &Fqdn,
+    purpose: &str,
+) -> Result<HeldLease, JobError> {
+    take(cx, LeaseName::Node(node.clone()), purpose).await
+}
+
+async fn take(cx: &Context, name: LeaseName, purpose: &str) -> Result<HeldLease, JobError> {
+    let leases = Leases::new(cx.store.clone(), cx.layout.leases().map_err(no_key)?);
+    let owner = Owner {
+        host: cx.host_name.clone(),
+        pid: std::process::id(),
+        job: Some(cx.board.folder().id().clone()),
+        purpose: purpose.to_owned(),
+    };
+    let taken =
+        cx.on_share("for a lease on the share", move || leases.acquire(&name, &owner)).await?;
+    match taken {
+        Ok(lease) => Ok(HeldLease(lease)),
+        Err(LeaseError::Held(holder)) => Err(JobError::Busy { holder: holder.to_string() }),
+        Err(LeaseError::Store(error)) => Err(error.into()),
+        Err(error @ LeaseError::Lost) => Err(JobError::Host(error.to_string())),
+    }
+}
+
+fn no_key(error: impl std::error::Error) -> JobError {
+    JobError::Host(error.to_string())
+}
+
+/// Looks at the cluster, remembers its nodes, and ends the job if it is not fit.
+pub(super) async fn look(cx: &Context, only: Option<&Fqdn>) -> Result<Survey, JobError> {
+    let mut memory = memory(cx).await?;
+    let looked = cx.unless_cancelled(survey(&cx.reach, &memory, only)).await?;
+    for finding in &looked.findings {
+        match finding.node.as_deref().and_then(|name| Fqdn::parse(name).ok()) {
+            Some(name) => {
+                cx.board.set_nodes([name.clone()]);
+                if finding.severity == Severity::Error {
+                    cx.board.node_failed(&name, &finding.without_node());
+                } else {
+                    cx.board.log(&finding.to_string());
+                }
+            }
+            None => cx.board.log(&finding.to_string()),
+        }
+    }
+    let survey = looked.fit().map_err(JobError::Unfit)?;
+    memory.known.remember(&survey.cluster_name, &survey.ring, cx.clock.now());
+    let (store, layout, known) = (cx.store.clone(), cx.layout.clone(), memory.known);
+    let job = cx.board.folder().id().clone();
+    let written = cx
+        .on_share("for the share to remember the nodes", move || known.write(&store, &layout, &job))
+        .await?;
+    if let Err(error) = written {
+        cx.board.log(&format!("the share does not remember the nodes: {}", ErrorChain(&error)));
+    }
+    Ok(survey)
+}
+
+/// Logs in to nodes as the share remembers them, whatever the ring says now.
+pub(super) async fn reach_known(
+    cx: &Context,
+    names: &BTreeSet<Fqdn>,
+) -> BTreeMap<Fqdn, Result<Reached, String>> {
+    let known = match memory(cx).await {
+        Ok(memory) => memory.known,
+        Err(error) => {
+            let why = error.in_words();
+            return names.iter().map(|name| (name.clone(), Err(why.clone()))).collect();
+        }
+    };
+    let nodes = names
+        .iter()
+        .map(|name| (name.clone(), known.nodes.iter().find(|node| node.name == *name).cloned()));
+    on_all(&cx.scope, names.len(), nodes, |name, node| {
+        let reach = cx.reach.clone();
+        async move {
+            let node = node.ok_or_else(|| "nothing remembers its address".to_owned())?;
+            let (host, port) = reach.config.ssh_address(&name, &node.address.to_string());
+            let store = reach.config.store_root_on(&name);
+            reach.node(&host, port, &store).await.map_err(|error| error.in_words())
+        }
+    })
+    .await
+}
+
+/// What the share remembers.
+pub(super) async fn memory(cx: &Context) -> Result<Memory, JobError> {
+    let (store, layout) = (cx.store.clone(), cx.layout.clone());
+    let this_host = cx
+        .config
+        .storage
+        .fqdn
+        .as_ref()
+        .map_or_else(|| cx.host_name.clone(), |name| name.as_str().to_owned());
+    let (known, stored) = cx
+        .on_share("for the share to tell its nodes", move || {
+            (KnownNodes::read(&store, &layout).unwrap_or_default(), stored_names(&store, &layout))
+        })
+        .await?;
+    Ok(Memory { known, stored, this_host })
+}
+
+/// What the store says of one node's part of a backup.
+pub(super) async fn snapshot(
+    cx: &Context,
+    backup: &BackupName,
+    node: &Fqdn,
+) -> Result<Snapshot, JobError> {
+    let catalog = Catalog::new(cx.store.clone(), cx.layout.clone(), CatalogSettings::default());
+    let (backup, node) = (backup.clone(), node.clone());
+    let read = move || -> Result<Snapshot, CatalogError> {
+        catalog.refresh()?;
+        if catalog.backups().get(&backup).is_none() {
+            catalog.find_unindexed()?;
+        }
+        catalog.examine(&backup)?;
+        let backups = catalog.backups();
+        let no_backup = || CatalogError::NoBackup(backup.clone());
+        let found = backups.get(&backup).ok_or_else(no_backup)?;
+        let part = found.nodes.get(&node).ok_or_else(no_backup)?;
+        let mut incomplete: Vec<String> = match &found.state {
+            Completeness::Incomplete(reasons) => reasons.iter().map(ToString::to_string).collect(),
+            Completeness::Complete => Vec::new(),
+            Completeness::Unexamined => vec!["it was not looked into yet".to_owned()],
+        };
+        incomplete.extend(found.damage.iter().map(ToString::to_string));
+        let tokenmap = catalog.tokenmap(&backup, &node)?;
+        Ok(Snapshot {
+            incomplete,
+            started: part.started,
+            place: tokenmap.get(&node).cloned(),
+            version: catalog.server_version(&backup, &node)?.unwrap_or(ServerVersion {
+                server_type: "cassandra".to_owned(),
+                release_version: "unknown".to_owned(),
+            }),
+        })
+    };
+    cx.on_share("for the share to tell of the backup", read)
+        .await?
+        .map_err(|error| JobError::Host(ErrorChain(&error).to_string()))
+}

@@ -1,0 +1,144 @@
+//! A real cluster for one test: `scripts/cluster`, tied to this process so that nothing of it
+//! outlives the test, however that ends.
+
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// One lab at a time: each takes two gigabytes, and both cores while it starts.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// This program, as the controller and the nodes see it too.
+pub(crate) const MEDUSAFS: &str = env!("CARGO_BIN_EXE_medusafs");
+
+/// A running lab: three nodes with data, and a controller.
+pub(crate) struct Lab {
+    directory: PathBuf,
+    _turn: MutexGuard<'static, ()>,
+}
+
+/// What a command left.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    /// Its exit code; none if a signal ended it.
+    pub(crate) code: Option<i32>,
+    /// Its standard output.
+    pub(crate) out: String,
+    /// Its standard error.
+    pub(crate) err: String,
+}
+
+impl Ran {
+    fn of(output: Output) -> Self {
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Self { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+    }
+
+    /// Its output, trimmed, if it succeeded.
+    #[track_caller]
+    pub(crate) fn ok(self) -> String {
+        assert_eq!(self.code, Some(0), "{}{}", self.out, self.err);
+        self.out.trim().to_owned()
+    }
+}
+
+impl Lab {
+    /// A fresh lab, with what the configuration of a backup host has beside Medusa's.
+    pub(crate) fn up() -> Self {
+        // A test that failed has taken its lab with it: the next may begin.
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let directory =
+            std::env::temp_dir().join(format!("medusafs-lab-test-{}", std::process::id()));
+        let lab = Self { directory, _turn: turn };
+        lab.cluster(&["up", "3", "--tied", &std::process::id().to_string()]).ok();
+        lab.settings("");
+        lab
+    }
+
+    /// Writes medusafs.ini on the controller: the first node as contact point, and `more`.
+    pub(crate) fn settings(&self, more: &str) {
+        let text =
+            format!("[medusafs]\ncontact_points = node1.cass.test\nrestore_hold = 3s\n{more}\n");
+        self.ctl_sh(&format!("cat > /etc/medusa/medusafs.ini <<'E'\n{text}E\n")).ok();
+    }
+
+    /// `scripts/cluster VERB …` of this lab.
+    pub(crate) fn cluster(&self, verb: &[&str]) -> Ran {
+        Ran::of(self.command(verb).output().unwrap())
+    }
+
+    fn command(&self, verb: &[&str]) -> Command {
+        let mut command = Command::new("scripts/cluster");
+        command.args(verb).env("LAB", &self.directory).stdin(Stdio::null());
+        command
+    }
+
+    /// A command on the controller.
+    pub(crate) fn ctl(&self, argv: &[&str]) -> Ran {
+        self.cluster(&[&["ctl"], argv].concat())
+    }
+
+    /// A line of shell on the controller.
+    pub(crate) fn ctl_sh(&self, script: &str) -> Ran {
+        self.ctl(&["sh", "-c", script])
+    }
+
+    /// This program on the controller.
+    pub(crate) fn medusafs(&self, arguments: &[&str]) -> Ran {
+        self.ctl(&[&[MEDUSAFS], arguments].concat())
+    }
+
+    /// A line of shell on a node, as root.
+    pub(crate) fn node_sh(&self, node: u8, script: &str) -> Ran {
+        self.cluster(&["exec", &node.to_string(), "sh", "-c", script])
+    }
+
+    /// Real Medusa on a node.
+    pub(crate) fn medusa(&self, node: u8, arguments: &[&str]) -> Ran {
+        self.cluster(&[&["exec", &node.to_string(), "medusa"], arguments].concat())
+    }
+
+    /// Rows of every table and view, answers of indexes and aggregates, at consistency level ALL.
+    pub(crate) fn count(&self) -> String {
+        self.cluster(&["count"]).ok()
+    }
+
+    /// Snapshots of ours or Medusa's that are left on any node.
+    pub(crate) fn snapshots_left(&self) -> String {
+        self.on_all_nodes(
+            "find /var/lib/cassandra*/data -type d -path '*/snapshots/medusa*' -prune",
+        )
+    }
+
+    /// Processes and files of an agent that are left on any node.
+    pub(crate) fn agents_left(&self) -> String {
+        self.on_all_nodes(
+            "pgrep -af 'medusafs-agent' | grep -v pgrep; \
+             find / -xdev -name 'medusafs-agent*' -not -path '/proc/*' 2>/dev/null; true",
+        )
+    }
+
+    fn on_all_nodes(&self, script: &str) -> String {
+        (1..=3).map(|node| self.node_sh(node, script).out).collect()
+    }
+
+    /// Waits until `holds`, for `limit` at most.
+    #[track_caller]
+    pub(crate) fn until(&self, what: &str, limit: Duration, mut holds: impl FnMut(&Self) -> bool) {
+        let begun = Instant::now();
+        while !holds(self) {
+            assert!(begun.elapsed() < limit, "waited {} s in vain: {what}", limit.as_secs());
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        let down = self.command(&["down"]).output();
+        if !std::thread::panicking() {
+            assert!(down.unwrap().status.success(), "the lab does not go down");
+        }
+    }
+}
