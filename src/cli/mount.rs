@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::catalog::{Catalog, CatalogSettings};
 use crate::config::{BackupMode, BackupPolicy, Config, Group, Passthrough, Sources, split_options};
+use crate::fs::copy_in::{Copies, CopyParts, RestoreWork, Share};
 use crate::fs::{BackupBy, ByJobs, CopyIn, Doing, FsParts, FsSettings, LookingOnly, MedusaFs};
 use crate::fuse::{
     FuseError, Mount, MountSettings, Started, leave_terminal, ready, start_in_background,
@@ -157,15 +158,31 @@ fn file_system(told: &Told, scope: &Scope) -> Result<MedusaFs, Failure> {
         .map_err(|error| Failure::of(Exit::Usage, &error))?;
     let memory = ByteSize(config.medusafs.memory.0.saturating_sub(BESIDE_MANIFESTS) / 2);
     let catalog = CatalogSettings { memory, ..CatalogSettings::default() };
-    let looking = Arc::new(LookingOnly::new());
-    let copy_in: Arc<dyn CopyIn> = Arc::clone(&looking) as Arc<dyn CopyIn>;
-    let doing: Arc<dyn Doing> = match told.from.clone().filter(|_| has_cluster(config)) {
-        Some(from) => begin_and_watch(config, from, scope)?,
-        None => looking,
+    let catalog = Catalog::new(store, layout, catalog);
+    let pool = BlockingPool::new(PoolLimits::default());
+    let (doing, copy_in) = match told.from.clone().filter(|_| has_cluster(config)) {
+        Some(from) => {
+            let doing = begin_and_watch(config, from, scope)?;
+            let share = Share::new(catalog.clone(), pool.clone(), config.medusafs.deadline);
+            let work: Arc<dyn RestoreWork> = Arc::clone(&doing) as Arc<dyn RestoreWork>;
+            let copies = Copies::open(CopyParts {
+                stored: Arc::new(share),
+                work,
+                clock: Arc::new(SystemClock),
+                scope: scope.clone(),
+                state_dir: config.medusafs.state_dir.clone(),
+            })
+            .map_err(|error| Failure::of(Exit::Unwished, &error))?;
+            (doing as Arc<dyn Doing>, Arc::new(copies) as Arc<dyn CopyIn>)
+        }
+        None => {
+            let looking = Arc::new(LookingOnly::new());
+            (Arc::clone(&looking) as Arc<dyn Doing>, looking as Arc<dyn CopyIn>)
+        }
     };
     Ok(MedusaFs::new(FsParts {
-        catalog: Catalog::new(store, layout, catalog),
-        pool: BlockingPool::new(PoolLimits::default()),
+        catalog,
+        pool,
         doing,
         copy_in,
         clock: Arc::new(SystemClock),
@@ -177,7 +194,7 @@ fn begin_and_watch(
     config: &Config,
     from: ConfigFrom,
     scope: &Scope,
-) -> Result<Arc<dyn Doing>, Failure> {
+) -> Result<Arc<ByJobs>, Failure> {
     let program = std::env::current_exe().map_err(|error| Failure::of(Exit::Unwished, &error))?;
     let jobs = Jobs::open(&config.medusafs.state_dir, program, Arc::new(SystemClock))
         .map_err(|error| Failure::of(Exit::Unwished, &error))?;

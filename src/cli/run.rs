@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use super::{
-    Args, Command, Exit, Failure, Output, backup, check, job, jobs, list, mount, trust, unmount, wait,
+    Args, Command, Exit, Failure, Output, backup, check, job, jobs, list, mount, trust, unmount,
+    wait,
 };
 
 /// Does what was typed.

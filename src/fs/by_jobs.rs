@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::config::BackupMode;
 use crate::jobs::AskedBy;
-use crate::jobs::BackupMode;
 use crate::jobs::BackupRequest;
 use crate::jobs::ConfigFrom;
 use crate::jobs::Jobs;
@@ -35,11 +35,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Jobs of this host, begun and watched through their folders.
 pub struct ByJobs {
-    jobs: Jobs,
-    config: ConfigFrom,
+    pub(super) jobs: Jobs,
+    pub(super) config: ConfigFrom,
     default_mode: Mode,
     clock: Arc<dyn Clock>,
-    table: watch::Sender<JobTable>,
+    pub(super) table: watch::Sender<JobTable>,
 }
 
 impl std::fmt::Debug for ByJobs {
@@ -151,13 +151,7 @@ impl Doing for ByJobs {
     fn forget(&self, job: &JobId) -> Result<(), FsError> {
         let doing = format!("cannot remove {job}");
         let folder = self.jobs.folder(job).map_err(failed(&doing))?;
-        let held = folder.hold().map_err(failed(&doing))?;
-        // Under a name that is no job's, so that half of it is never taken for one.
-        let away = folder.path().with_file_name(format!(".gone-{job}"));
-        let removed = std::fs::rename(folder.path(), &away)
-            .and_then(|()| std::fs::remove_dir_all(&away))
-            .map_err(|error| FsError::failed(doing, error));
-        drop(held);
+        let removed = self.jobs.forget(&folder).map_err(failed(&doing));
         self.look();
         removed
     }

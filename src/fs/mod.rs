@@ -21,6 +21,7 @@ mod open;
 mod read;
 mod refresh;
 mod refusals;
+mod restore_by_jobs;
 mod staged;
 mod stat;
 mod tables;
