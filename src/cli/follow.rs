@@ -12,7 +12,7 @@ use crate::view::{Report, control};
 use super::{Exit, Failure, Output};
 
 const LOOK_EVERY: Duration = Duration::from_millis(300);
-const LINE_EVERY: Duration = Duration::from_secs(60);
+const LINE_EVERY: Duration = Duration::from_mins(1);
 
 /// Waits until the job has ended as wished.
 ///

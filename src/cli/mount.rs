@@ -160,11 +160,11 @@ fn file_system(told: &Told, scope: &Scope) -> Result<MedusaFs, Failure> {
     let catalog = CatalogSettings { memory, ..CatalogSettings::default() };
     let catalog = Catalog::new(store, layout, catalog);
     let pool = BlockingPool::new(PoolLimits::default());
-    let (doing, copy_in) = match told.from.clone().filter(|_| has_cluster(config)) {
-        Some(from) => {
+    let (doing, copy_in): (Arc<dyn Doing>, Arc<dyn CopyIn>) =
+        if let Some(from) = told.from.clone().filter(|_| has_cluster(config)) {
             let doing = begin_and_watch(config, from, scope)?;
             let share = Share::new(catalog.clone(), pool.clone(), config.medusafs.deadline);
-            let work: Arc<dyn RestoreWork> = Arc::clone(&doing) as Arc<dyn RestoreWork>;
+            let work: Arc<dyn RestoreWork> = Arc::<ByJobs>::clone(&doing);
             let copies = Copies::open(CopyParts {
                 stored: Arc::new(share),
                 work,
@@ -173,13 +173,11 @@ fn file_system(told: &Told, scope: &Scope) -> Result<MedusaFs, Failure> {
                 state_dir: config.medusafs.state_dir.clone(),
             })
             .map_err(|error| Failure::of(Exit::Unwished, &error))?;
-            (doing as Arc<dyn Doing>, Arc::new(copies) as Arc<dyn CopyIn>)
-        }
-        None => {
+            (doing, Arc::new(copies))
+        } else {
             let looking = Arc::new(LookingOnly::new());
-            (Arc::clone(&looking) as Arc<dyn Doing>, looking as Arc<dyn CopyIn>)
-        }
-    };
+            (Arc::<LookingOnly>::clone(&looking), looking)
+        };
     Ok(MedusaFs::new(FsParts {
         catalog,
         pool,

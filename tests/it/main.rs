@@ -7,6 +7,7 @@ mod damage;
 mod fs_copy_in;
 mod fs_share;
 mod lab_backup;
+mod lab_restore;
 mod layering;
 mod lease;
 mod medusa_archives;

@@ -4,7 +4,6 @@
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
 /// One lab at a time: each takes two gigabytes, and both cores while it starts.
 static TURN: Mutex<()> = Mutex::new(());
@@ -68,6 +67,7 @@ impl Lab {
         Ran::of(self.command(verb).output().unwrap())
     }
 
+    #[expect(clippy::disallowed_methods, reason = "a test starts what it tests")]
     fn command(&self, verb: &[&str]) -> Command {
         let mut command = Command::new("scripts/cluster");
         command.args(verb).env("LAB", &self.directory).stdin(Stdio::null());
@@ -121,16 +121,6 @@ impl Lab {
 
     fn on_all_nodes(&self, script: &str) -> String {
         (1..=3).map(|node| self.node_sh(node, script).out).collect()
-    }
-
-    /// Waits until `holds`, for `limit` at most.
-    #[track_caller]
-    pub(crate) fn until(&self, what: &str, limit: Duration, mut holds: impl FnMut(&Self) -> bool) {
-        let begun = Instant::now();
-        while !holds(self) {
-            assert!(begun.elapsed() < limit, "waited {} s in vain: {what}", limit.as_secs());
-            std::thread::yield_now();
-        }
     }
 }
 
