@@ -71,12 +71,18 @@ impl BackupPlace {
     /// Takes back what an upload put here and no manifest names: tells how many files that were.
     /// Files of the pool stay, for the next backup or the collector.
     pub(super) fn withdraw(&self) -> Result<u64, AgentError> {
-        if self.is_published()? {
-            let what = format!("the backup {} of {} is published", self.backup, self.node);
+        let is_ours = self.has(&self.record()?)?;
+        if self.is_published()? || (!is_ours && self.is_begun()?) {
+            let what = format!(
+                "the backup {} of {} is published, or another program's at work",
+                self.backup, self.node
+            );
             return Err(AgentError::wrong(FaultKind::Exists, what, "delete it as a backup"));
         }
         let mut files = self.store.remove_tree(&self.temporary)?;
-        files += self.take_back_index()?;
+        if is_ours {
+            files += self.take_back_index()?;
+        }
         files += self.store.remove_tree(&self.own_directory()?)?;
         match self.store.remove(&self.record()?) {
             Ok(()) => files += 1,
@@ -86,12 +92,8 @@ impl BackupPlace {
         Ok(files)
     }
 
-    /// Removes what a publishing that died before its manifest left in the index. Only where a
-    /// finished upload waits: whatever else stands there is another writer's.
+    /// Removes what a publishing that died before its manifest left in the index.
     fn take_back_index(&self) -> Result<u64, AgentError> {
-        if !self.has(&self.record()?)? {
-            return Ok(0);
-        }
         let directory = self.layout.backup_index_of(&self.backup)?;
         let mut removed = 0;
         for name in or_empty(self.store.names(Some(&directory)))? {

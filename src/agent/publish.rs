@@ -3,6 +3,10 @@
 //! Everything before `meta/manifest.json` can be taken back, and is if anything fails; from there
 //! on the backup is whole, and only its index may lack something, which asking again mends.
 
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use md5::{Digest, Md5 as Hasher};
 
 use super::error::AgentError;
@@ -13,8 +17,7 @@ use super::task::Task;
 use super::workers::in_parallel;
 use crate::medusa::{IndexFile, MetaFile, Mode};
 use crate::model::{Md5, ObjectKey, UnixSeconds};
-use crate::store::{EntryKind, Stat};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use crate::store::{EntryKind, Kind, Stat, StoreError};
 
 /// Directories that are looked at together.
 const LOOKS: usize = 8;
@@ -112,8 +115,7 @@ impl Writer<'_> {
     ) -> Result<Stat, AgentError> {
         let store = &self.place.store;
         let mut draft = store.draft(&self.place.temporary)?;
-        std::io::Write::write_all(&mut draft, bytes)
-            .map_err(crate::store::StoreError::about("write", key.as_str()))?;
+        draft.write_all(bytes).map_err(StoreError::about("write", key.as_str()))?;
         if let Some(time) = time {
             draft.set_modified(time)?;
         }
@@ -138,7 +140,7 @@ impl Writer<'_> {
         let directories = meta.ok().into_iter().chain(own).map(|key| store.remove_directory(&key));
         for error in files.chain(directories).filter_map(Result::err) {
             // A full backup's own directory has its data.
-            if !error.is_not_found() && error.kind != crate::store::Kind::NotEmpty {
+            if !error.is_not_found() && error.kind != Kind::NotEmpty {
                 task.note(format!("not everything could be taken back: {error}"));
             }
         }
@@ -148,7 +150,7 @@ impl Writer<'_> {
 fn is_same(place: &BackupPlace, key: &ObjectKey, bytes: &[u8]) -> Result<bool, AgentError> {
     match place.store.read(key, bytes.len() as u64) {
         Ok(found) => Ok(found == bytes),
-        Err(error) if error.kind == crate::store::Kind::TooLarge => Ok(false),
+        Err(error) if error.kind == Kind::TooLarge => Ok(false),
         Err(error) => Err(error.into()),
     }
 }
@@ -163,12 +165,12 @@ fn must_be_there(
     task: &Task,
 ) -> Result<(), AgentError> {
     let directories: Vec<_> = objects_by_directory(place, manifest)?.into_iter().collect();
+    must_be_of_mode(place, mode, &directories)?;
     let wrong = |what: String| {
         let remedy = "something else removes or writes files of this store: back up again";
         Err(AgentError::wrong(FaultKind::Damaged, what, remedy))
     };
-    let look = |(): &mut (), (directory, names): &(ObjectKey, _)| {
-        let names: &std::collections::BTreeMap<String, u64> = names;
+    let look = |(): &mut (), (directory, names): &(ObjectKey, BTreeMap<String, u64>)| {
         task.still_wanted()?;
         let mut left = names.clone();
         for entry in or_empty(place.store.list(Some(directory)))? {
@@ -191,6 +193,24 @@ fn must_be_there(
         }
     };
     in_parallel(LOOKS, &directories, || (), look, |()| Ok(()))
+}
+
+/// A backup that uses the pool and is not marked so would have its files purged by Medusa.
+fn must_be_of_mode(
+    place: &BackupPlace,
+    mode: Mode,
+    directories: &[(ObjectKey, BTreeMap<String, u64>)],
+) -> Result<(), AgentError> {
+    let node = place.layout.node(&place.node)?;
+    for (directory, names) in directories {
+        let Some(name) = names.keys().next() else { continue };
+        let found = Mode::of_object(&node, &directory.join(name)?);
+        if found != mode {
+            let what = format!("the upload that waits is {found}, and was to be published as {mode}");
+            return Err(AgentError::wrong(FaultKind::OutOfOrder, what, ""));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -270,6 +290,16 @@ mod tests {
         let request = node.publish_request("one", Mode::Differential);
         let error = publish(&node.place("one"), &request, &task()).unwrap_err();
         assert_eq!(Fault::from(error).kind, FaultKind::Damaged);
+        assert_eq!(node.stored(), before);
+    }
+
+    #[test]
+    fn an_upload_into_the_pool_cannot_be_published_as_a_full_backup() {
+        let node = uploaded(Mode::Differential);
+        let before = node.stored();
+        let request = node.publish_request("one", Mode::Full);
+        let error = publish(&node.place("one"), &request, &task()).unwrap_err();
+        assert_eq!(Fault::from(error).kind, FaultKind::OutOfOrder);
         assert_eq!(node.stored(), before);
     }
 

@@ -9,8 +9,8 @@ use std::path::Path;
 use rustix::fs::{Advice, OFlags, fadvise};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
-/// The shortest and longest piece that is fetched from the disk at once.
-const PIECE: std::ops::RangeInclusive<usize> = (64 << 10)..=(1 << 20);
+/// The shortest and longest piece that is looked for in the cache, and fetched if it is not there.
+const PIECE: std::ops::RangeInclusive<usize> = (64 << 10)..=(256 << 10);
 
 /// A file of a snapshot, read once from its beginning.
 ///
@@ -41,25 +41,42 @@ impl Source {
         Ok(Self { file, at: 0, piece: *PIECE.start(), tells_cached })
     }
 
-    /// Fills the beginning of `buffer` with what comes next; 0 at the end of the file.
+    /// Fills `buffer` with what comes next, less than all of it only at the end of the file.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let got = match self.read_cached(buffer)? {
-            Some(got) => got,
-            None => self.fetch(buffer)?,
+        let mut filled = 0;
+        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match self.read_piece(rest)? {
+                0 => break,
+                got => filled += got,
+            }
+        }
+        Ok(filled)
+    }
+
+    /// A piece of the file: from the cache if it has the beginning of it, else from the disk.
+    /// Pieces grow while nothing is found cached, and are small beside what is, so that little
+    /// that was cached is dropped by mistake.
+    fn read_piece(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let longest = if self.tells_cached { self.piece.min(into.len()) } else { into.len() };
+        let piece = into.get_mut(..longest).unwrap_or_default();
+        let got = match self.read_cached(piece)? {
+            Some(got) => {
+                self.piece = *PIECE.start();
+                got
+            }
+            None => self.fetch(piece)?,
         };
         self.at = self.at.saturating_add(got as u64);
         Ok(got)
     }
 
-    /// What the page cache has of it; none if that is nothing, or cannot be known.
-    fn read_cached(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+    /// What the page cache has at the beginning of this piece; none if that is nothing, or cannot
+    /// be known. If it is nothing, the kernel has begun to fetch all of the piece.
+    fn read_cached(&mut self, piece: &mut [u8]) -> io::Result<Option<usize>> {
         while self.tells_cached {
-            let mut into = [IoSliceMut::new(buffer)];
+            let mut into = [IoSliceMut::new(piece)];
             match preadv2(&self.file, &mut into, self.at, ReadWriteFlags::NOWAIT) {
-                Ok(got) => {
-                    self.piece = *PIECE.start();
-                    return Ok(Some(got));
-                }
+                Ok(got) => return Ok(Some(got)),
                 Err(Errno::AGAIN) => return Ok(None),
                 Err(Errno::INTR) => {}
                 Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => self.tells_cached = false,
@@ -69,16 +86,13 @@ impl Source {
         Ok(None)
     }
 
-    /// Reads a piece from the disk and drops it from the cache: pieces grow while nothing is found
-    /// cached, so that little that was cached is dropped by mistake.
-    fn fetch(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let piece = if self.tells_cached { self.piece.min(buffer.len()) } else { buffer.len() };
+    /// Reads a piece from the disk and drops all of it from the cache.
+    fn fetch(&mut self, piece: &mut [u8]) -> io::Result<usize> {
         self.piece = self.piece.saturating_mul(2).min(*PIECE.end());
-        let into = buffer.get_mut(..piece).unwrap_or_default();
         loop {
-            match rustix::io::pread(&self.file, &mut *into, self.at) {
+            match rustix::io::pread(&self.file, &mut *piece, self.at) {
                 Ok(got) => {
-                    self.drop_cached(got);
+                    self.drop_cached(piece.len());
                     return Ok(got);
                 }
                 Err(Errno::INTR) => {}
@@ -88,9 +102,9 @@ impl Source {
     }
 
     /// Takes what was just fetched out of the page cache. If that fails it only stays there.
-    fn drop_cached(&self, got: usize) {
-        if let Some(got) = NonZeroU64::new(got as u64).filter(|_| self.tells_cached)
-            && let Err(error) = fadvise(&self.file, self.at, Some(got), Advice::DontNeed)
+    fn drop_cached(&self, bytes: usize) {
+        if let Some(bytes) = NonZeroU64::new(bytes as u64).filter(|_| self.tells_cached)
+            && let Err(error) = fadvise(&self.file, self.at, Some(bytes), Advice::DontNeed)
         {
             tracing::trace!(%error, "not dropped from the page cache");
         }
@@ -123,6 +137,38 @@ mod tests {
         file.sync_all().unwrap();
         fadvise(&file, 0, None, Advice::DontNeed).unwrap();
         assert!(read_all(&path) == content);
+    }
+
+    /// How much of a file the page cache has: what can be read without waiting.
+    fn cached_bytes(path: &Path) -> usize {
+        let file = File::open(path).unwrap();
+        let (mut page, mut cached) = (vec![0; 4096], 0);
+        for at in (0..file.metadata().unwrap().len()).step_by(4096) {
+            // Without a fetch of its own on a miss, which would count for the next page.
+            fadvise(&file, 0, None, Advice::Random).unwrap();
+            let mut into = [IoSliceMut::new(&mut page)];
+            cached += preadv2(&file, &mut into, at, ReadWriteFlags::NOWAIT).unwrap_or(0);
+        }
+        cached
+    }
+
+    #[test]
+    fn what_was_cached_stays_and_what_was_fetched_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        std::fs::write(&path, vec![7; 2 << 20]).unwrap();
+        let file = File::open(&path).unwrap();
+        file.sync_all().unwrap();
+        let cached = cached_bytes(&path);
+        read_all(&path);
+        assert!(cached_bytes(&path) >= cached / 2, "Cassandra's pages were driven out");
+        fadvise(&file, 0, None, Advice::DontNeed).unwrap();
+        if cached_bytes(&path) == 2 << 20 {
+            // A file system in memory: there is no disk to fetch from, and nothing to drop.
+            return;
+        }
+        read_all(&path);
+        assert!(cached_bytes(&path) <= 1 << 20, "a backup's pages stay");
     }
 
     #[test]

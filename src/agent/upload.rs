@@ -213,14 +213,11 @@ impl<'a> Work<'a> {
 
     fn record(&self, placed: &HashMap<FileIndex, Placed>) -> Result<Uploaded, AgentError> {
         let mut by_table: Vec<Vec<Placed>> = vec![Vec::new(); self.tables.len()];
-        let mut seen = BTreeSet::new();
         for (index, file) in self.files() {
             let Some(placed) = placed.get(&index) else {
                 let what = format!("nothing became of {}", file.path.display());
                 return Err(AgentError::wrong(FaultKind::Bug, what, ""));
             };
-            // A variant of equal content in two tables is one object, and stands in both.
-            seen.insert(&placed.key);
             by_table[index.0].push(placed.clone());
         }
         let record = write_record(self.place, &self.tables, &by_table)?;
@@ -350,6 +347,18 @@ mod tests {
         let uploaded = back_up(&node, "one", Mode::Differential);
         assert_eq!((uploaded.adopted, uploaded.variants), (1, 1));
         assert_eq!(node.stored().keys().filter(|key| key.contains("/tmp/")).count(), 0);
+    }
+
+    #[test]
+    fn a_backup_that_medusa_is_writing_under_the_same_name_is_not_withdrawn() {
+        let node = Fixture::new();
+        let meta = node.root().join("node1.example.com/one/meta");
+        fs::create_dir_all(&meta).unwrap();
+        fs::write(meta.join("schema.cql"), "CREATE KEYSPACE shop;").unwrap();
+        let before = node.stored();
+        let fault = Fault::from(node.place("one").withdraw().unwrap_err());
+        assert_eq!(fault.kind, FaultKind::Exists);
+        assert_eq!(node.stored(), before);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Every integration test, in one program: it links once.
 #![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
+mod agent;
 mod catalog;
 mod config;
 mod damage;

@@ -1,5 +1,6 @@
 //! What tests stand on.
 
+pub(crate) mod agent;
 pub(crate) mod archive;
 pub(crate) mod copy_desk;
 pub(crate) mod copying;
