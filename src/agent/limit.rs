@@ -30,7 +30,17 @@ impl Limit {
 
     /// Returns when `bytes` more may go.
     pub(super) fn take(&self, bytes: usize, task: &Task) -> Result<(), Cancelled> {
-        task.still_wanted()?;
+        self.take_while(bytes, || task.still_wanted())
+    }
+
+    /// The same for work that is no request's own; `still_wanted` is asked before and while it
+    /// waits.
+    pub(super) fn take_while<E>(
+        &self,
+        bytes: usize,
+        still_wanted: impl Fn() -> Result<(), E>,
+    ) -> Result<(), E> {
+        still_wanted()?;
         if self.bytes_per_second == 0 {
             return Ok(());
         }
@@ -41,7 +51,7 @@ impl Limit {
         {
             // Not a sleep: the lock is free for others meanwhile.
             self.never.wait_for(&mut free_from, wait.min(NOTICE));
-            task.still_wanted()?;
+            still_wanted()?;
         }
         Ok(())
     }

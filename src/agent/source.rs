@@ -41,6 +41,11 @@ impl Source {
         Ok(Self { file, at: 0, piece: *PIECE.start(), tells_cached })
     }
 
+    /// The file itself.
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
     /// Fills `buffer` with what comes next, less than all of it only at the end of the file.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut filled = 0;

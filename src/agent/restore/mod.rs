@@ -1,6 +1,9 @@
 //! The restore of one node, as done on the node: stage, fence, stop, swap, start; and all of it
 //! backwards.
 
+use super::limit::Limit;
+use super::source::Source as LiveFile;
+
 mod assign;
 mod daemon;
 mod disk;
@@ -13,7 +16,6 @@ mod live;
 mod lock;
 mod node_journal;
 mod order;
-mod pace;
 mod places;
 mod plan;
 mod proof;

@@ -43,9 +43,14 @@ impl Directories {
         all
     }
 
+    /// Whether a keyspace holds what is about this node alone.
+    pub fn is_local_system(keyspace: &Keyspace) -> bool {
+        LOCAL_SYSTEM.contains(&keyspace.as_str())
+    }
+
     /// Where files of a keyspace may be put.
     pub fn for_keyspace(&self, keyspace: &Keyspace) -> Vec<&Path> {
-        if LOCAL_SYSTEM.contains(&keyspace.as_str()) {
+        if Self::is_local_system(keyspace) {
             let only = self.local_system.as_ref().or_else(|| self.data.first());
             only.map(PathBuf::as_path).into_iter().collect()
         } else {

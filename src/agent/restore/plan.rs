@@ -174,9 +174,13 @@ fn set_aside(
             }
         }
     }
+    // Of what Cassandra keeps for itself it makes anew what it lacks.
+    let is_lost = |table: &&TableOnDisk| {
+        !in_backup.contains(*table) && !Directories::is_local_system(&table.keyspace)
+    };
     Ok(Folders {
         keyspaces: keyspaces.into_iter().collect(),
-        tables_not_in_backup: concerned().filter(|it| !in_backup.contains(it)).cloned().collect(),
+        tables_not_in_backup: concerned().filter(is_lost).cloned().collect(),
         snapshots: snapshots.into_iter().collect(),
     })
 }

@@ -59,7 +59,7 @@ pub(super) fn digest_value(text: &[u8]) -> Option<u32> {
 /// Reads a file of the node to its end and says whether it is the backup's, by the cheapest sure
 /// proof. `step` is told of each chunk and ends the reading by an error.
 pub(super) fn is_same(
-    from: &mut impl Read,
+    mut read: impl FnMut(&mut [u8]) -> io::Result<usize>,
     expected: &Expected,
     mut step: impl FnMut(usize) -> io::Result<()>,
 ) -> io::Result<bool> {
@@ -69,9 +69,9 @@ pub(super) fn is_same(
         return Ok(false);
     }
     loop {
-        let read = from.read(&mut buffer)?;
-        let Some(bytes) = buffer.get(..read).filter(|bytes| !bytes.is_empty()) else { break };
-        size += read as u64;
+        let got = read(&mut buffer)?;
+        let Some(bytes) = buffer.get(..got).filter(|bytes| !bytes.is_empty()) else { break };
+        size += got as u64;
         if size > expected.size {
             return Ok(false);
         }
@@ -79,7 +79,7 @@ pub(super) fn is_same(
             Some(_) => crc.update(bytes),
             None => md5.update(bytes),
         }
-        step(read)?;
+        step(got)?;
     }
     Ok(size == expected.size
         && match (expected.crc, expected.md5) {
@@ -178,8 +178,13 @@ mod tests {
 
     #[test]
     fn a_file_of_the_node_is_the_backups_only_by_proof() {
-        let same = |bytes: &[u8], md5, crc| {
-            is_same(&mut &bytes[..], &Expected { size: 5, md5, crc }, |_| Ok(())).unwrap()
+        let same = |mut bytes: &[u8], md5, crc| {
+            is_same(
+                |buffer| bytes.read(buffer),
+                &Expected { size: 5, md5, crc },
+                |_| Ok(()),
+            )
+            .unwrap()
         };
         assert!(same(BYTES, Some(md5()), None) && same(BYTES, None, Some(0x3610_a686)));
         assert!(!same(b"hallo", Some(md5()), None) && !same(b"hallo", None, Some(0x3610_a686)));

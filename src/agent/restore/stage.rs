@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -22,11 +22,11 @@ use super::disk::{Disk, Owner};
 use super::error::RestoreError;
 use super::listener::Listener;
 use super::order::{BackupFile, Contents, Job};
-use super::pace::Pace;
 use super::places::Directories;
 use super::proof::{self, CopyError, Expected, Sureness};
 use super::protocol::Staged;
 use super::source::Source;
+use super::{Limit, LiveFile};
 use crate::model::{JobId, Progress};
 
 const NEWS: Duration = Duration::from_millis(500);
@@ -76,7 +76,7 @@ pub(super) fn stage(
         parts: AtomicU64::new(0),
         source: Arc::clone(source),
         disk: Arc::clone(disk),
-        pace: Pace::new(job.order.bandwidth),
+        limit: Limit::new(job.order.bandwidth.0),
         cancelled: cancelled.child_token(),
         moved_bytes: AtomicU64::new(0),
         alive: AtomicU64::new(0),
@@ -136,7 +136,7 @@ struct Work {
     parts: AtomicU64,
     source: Arc<dyn Source>,
     disk: Arc<dyn Disk>,
-    pace: Pace,
+    limit: Limit,
     cancelled: CancellationToken,
     moved_bytes: AtomicU64,
     alive: AtomicU64,
@@ -307,33 +307,28 @@ impl Work {
         result
     }
 
-    fn alive(&self) {
-        self.alive.fetch_add(1, Ordering::Relaxed);
-    }
-
     /// Says whether to go on.
     fn wanted(&self) -> io::Result<()> {
-        self.alive();
+        self.alive.fetch_add(1, Ordering::Relaxed);
         if self.cancelled.is_cancelled() { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
     }
 
     /// Links a file that Cassandra has, if it is the backup's. Cassandra never changes a file in
     /// place: it writes a new one and renames (Statistics.db), or removes.
     fn link(&self, live: &Path, target: &Path, expected: &Expected) -> Result<bool, RestoreError> {
-        let opened = fs::OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(live);
-        let mut file = match opened {
+        let mut file = match LiveFile::open(live) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             Err(error) => return Err(RestoreError::disk("open", live)(error)),
         };
-        match proof::is_same(&mut file, expected, |_| self.wanted()) {
+        match proof::is_same(|buffer| file.read(buffer), expected, |_| self.wanted()) {
             Ok(false) => return Ok(false),
             Ok(true) => {}
             Err(_) if self.cancelled.is_cancelled() => return Err(RestoreError::CalledOff),
             // A bad sector is a reason to restore, not to give up.
             Err(_) => return Ok(false),
         }
-        match self.disk.link(&file, target) {
+        match self.disk.link(file.file(), target) {
             Ok(()) => Ok(true),
             // Compacted away meanwhile; or the file system has no more links to give.
             Err(error)
@@ -361,8 +356,7 @@ impl Work {
         let mut to = self.disk.create(part).map_err(RestoreError::disk("write", part))?;
         let copied = proof::copy(&mut from, &mut to, expected, |bytes| {
             self.moved_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-            self.pace.wait(bytes as u64, &self.cancelled, || self.alive());
-            self.wanted()
+            self.limit.take_while(bytes, || self.wanted())
         });
         let sureness = match copied {
             Ok(Ok(sureness)) => sureness,
