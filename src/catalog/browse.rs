@@ -17,6 +17,7 @@ use super::examine::{Examiner, FactsCache};
 use super::files_cache::{FilesCache, Version};
 use super::index_scan::{IndexScan, is_its_own};
 use super::node_files_builder::NodeFilesBuilder;
+use super::remembered::{Remembered, RememberedManifest};
 use super::state::{State, Verdict};
 use super::unindexed::UnindexedScan;
 use super::{
@@ -26,7 +27,8 @@ use super::{
 /// How much a [`Catalog`] may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CatalogSettings {
-    /// For files of node backups, those that were not asked for lately being forgotten first.
+    /// For files of node backups, those that were not asked for lately being forgotten first. Half
+    /// of it is for what is known, half for what is being read.
     pub memory: ByteSize,
     /// How many directories one [`Catalog::find_unindexed`] looks into.
     pub scan_limit: usize,
@@ -81,6 +83,8 @@ struct Inner {
     shown: RwLock<Arc<Backups>>,
     facts: FactsCache,
     files: FilesCache,
+    /// Held while a manifest is read: what is read needs memory too, and so one at a time is.
+    loading: Mutex<()>,
 }
 
 impl fmt::Debug for Catalog {
@@ -104,7 +108,8 @@ impl Catalog {
             state: Mutex::default(),
             shown: RwLock::default(),
             facts: Mutex::default(),
-            files: FilesCache::new(settings.memory),
+            files: FilesCache::new(ByteSize(settings.memory.0 / 2)),
+            loading: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -199,6 +204,40 @@ impl Catalog {
         self.examiner(name).verdict(found)
     }
 
+    /// What was learnt and need not be read again, for [`Catalog::recall`] after a restart: some
+    /// hundred bytes for each node backup. There is no secret in it.
+    pub fn remember(&self) -> Vec<u8> {
+        let inner = &*self.inner;
+        let index = inner.index.try_lock_for(TURN).map(|scan| scan.remember()).unwrap_or_default();
+        let facts = inner.facts.lock();
+        let manifests = facts
+            .iter()
+            .map(|((backup, node), (version, facts))| RememberedManifest {
+                backup: backup.clone(),
+                node: node.clone(),
+                version: *version,
+                facts: Arc::clone(facts),
+            })
+            .collect();
+        Remembered::new(index, manifests).to_bytes()
+    }
+
+    /// Takes over what was remembered, before the first [`refresh`](Self::refresh). Of each part
+    /// the share is asked whether it is still so. False if it is no memory of this program's.
+    pub fn recall(&self, remembered: &[u8]) -> bool {
+        let Some(remembered) = Remembered::parse(remembered) else { return false };
+        let inner = &*self.inner;
+        if let Some(mut scan) = inner.index.try_lock_for(TURN) {
+            scan.recall(remembered.index);
+        }
+        let mut facts = inner.facts.lock();
+        for manifest in remembered.manifests {
+            let said = (manifest.version, manifest.facts);
+            facts.entry((manifest.backup, manifest.node)).or_insert(said);
+        }
+        true
+    }
+
     /// The files of a node backup, from its manifest or, where that is gone or garbled, from the
     /// index's copy of it. From memory if the stored manifest is the one that is known.
     pub fn node_files(
@@ -217,6 +256,11 @@ impl Catalog {
                 other => other?,
             };
             let version = Version::from(&stat);
+            if let Some(files) = inner.files.get(&place, Some(version)) {
+                return Ok(files);
+            }
+            let _turn = inner.loading.try_lock_for(TURN).ok_or(CatalogError::Busy)?;
+            // Another may have read it meanwhile.
             if let Some(files) = inner.files.get(&place, Some(version)) {
                 return Ok(files);
             }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use lru::LruCache;
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 
 use crate::model::{BackupName, ByteSize, Fqdn};
 use crate::store::Stat;
@@ -11,7 +12,7 @@ use crate::store::Stat;
 use super::NodeFiles;
 
 /// Tells one version of a stored file from another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Version {
     ino: u64,
     size: u64,

@@ -19,6 +19,7 @@ mod manifest_facts;
 mod node_files;
 mod node_files_builder;
 mod reason;
+mod remembered;
 mod state;
 mod unindexed;
 

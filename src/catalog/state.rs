@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::medusa::{Mode, Tokenmap};
 use crate::model::{BackupName, Fqdn, UnixSeconds};
 
@@ -10,7 +12,7 @@ use super::manifest_facts::ManifestFacts;
 use super::{Backup, Backups, Completeness, Damage, NodeBackup};
 
 /// What names and times of files tell of a node backup.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct FoundNode {
     pub(super) started: UnixSeconds,
     pub(super) finished: Option<UnixSeconds>,

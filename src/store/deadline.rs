@@ -133,6 +133,8 @@ impl State {
     }
 }
 
+const A_DAY: Duration = Duration::from_hours(24);
+
 const IDLE_FOR: Duration = Duration::from_secs(30);
 
 impl BlockingPool {
@@ -167,7 +169,8 @@ impl BlockingPool {
             drop(answer.send(catch_unwind(AssertUnwindSafe(work))));
         });
         let now = Instant::now();
-        let until = now.checked_add(limit).unwrap_or(now);
+        // Some clocks end before "for ever".
+        let until = now.checked_add(limit.min(A_DAY)).unwrap_or(now);
         self.submit(Job { until, work }, &doing)?;
         match tokio::time::timeout(limit, answered).await {
             Ok(Ok(Ok(value))) => Ok(value),

@@ -185,8 +185,11 @@ impl Draft {
         let file = self.file.take().ok_or_else(|| wrong()(Errno::BADF))?;
         let mine = fs::fstat(&file).map(|stat| Stat::of(&stat)).map_err(wrong())?;
         // NFS may report a full disk only now, and dropping a file would not tell.
-        nix::unistd::close(file)
-            .map_err(|errno| wrong()(Errno::from_raw_os_error(errno as i32)))?;
+        match nix::unistd::close(file) {
+            // It is closed all the same, and its bytes have been on disk before.
+            Ok(()) | Err(nix::errno::Errno::EINTR) => {}
+            Err(errno) => return Err(wrong()(Errno::from_raw_os_error(errno as i32))),
+        }
         let (to, name) = match key.parent() {
             Some(parent) => (self.store.directory_made(&parent)?, key.file_name()),
             None => (self.store.open_directory(None)?, key.file_name()),
@@ -196,7 +199,7 @@ impl Draft {
             Ok(()) => self.there = false,
             // The reply to a first try may have been lost: what counts is whose bytes are there.
             Err(error) => match stat_at(&to, name) {
-                Ok(found) if found.is_same_file(&mine) => {}
+                Ok(found) if found.is_same_file(&mine) => self.discard(),
                 _ => return Err(wrong()(error)),
             },
         }
@@ -241,9 +244,10 @@ impl Write for Draft {
     }
 }
 
-impl Drop for Draft {
-    fn drop(&mut self) {
-        if self.there {
+impl Draft {
+    /// Takes the temporary name away, if it is there.
+    fn discard(&mut self) {
+        if std::mem::take(&mut self.there) {
             let name = self.temporary.file_name();
             match fs::unlinkat(&self.directory, name, AtFlags::empty()) {
                 Ok(()) | Err(Errno::NOENT) => {}
@@ -252,6 +256,12 @@ impl Drop for Draft {
                 }
             }
         }
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        self.discard();
     }
 }
 
@@ -271,5 +281,62 @@ impl StoreError {
     /// True if there is no such object.
     pub fn is_not_found(&self) -> bool {
         self.kind == Kind::NotFound
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tempfile::TempDir;
+
+    fn key(path: &str) -> ObjectKey {
+        ObjectKey::parse(path).unwrap()
+    }
+
+    fn store(is_like_nfs: bool) -> (TempDir, Store) {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        store.renames_only_with_replace().store(is_like_nfs, Ordering::Relaxed);
+        (directory, store)
+    }
+
+    #[test]
+    fn without_a_rename_that_never_replaces_a_link_does_it() {
+        let (_directory, store) = store(true);
+        let stat = store.put_new(&key("tmp"), &key("a/b"), b"first").unwrap();
+        assert_eq!(stat.links, 1);
+        assert!(store.put_new(&key("tmp"), &key("a/b"), b"second").unwrap_err().is_exists());
+        assert_eq!(store.read(&key("a/b"), 9).unwrap(), b"first");
+        assert_eq!(store.names(Some(&key("tmp"))).unwrap(), []);
+    }
+
+    #[test]
+    fn a_name_that_was_given_although_the_reply_was_lost_counts_as_given() {
+        for is_like_nfs in [false, true] {
+            let (_directory, store) = store(is_like_nfs);
+            let mut draft = store.draft(&key("tmp")).unwrap();
+            draft.write_all(b"mine").unwrap();
+            // What the server did at the first try: the second finds its own work.
+            let name = draft.temporary.file_name();
+            let root = store.open_directory(None).unwrap();
+            fs::linkat(&draft.directory, name, &root, "a", AtFlags::empty()).unwrap();
+            let stat = draft.publish_new(&key("a")).unwrap();
+            assert_eq!((stat.size, stat.links), (4, 1));
+            assert_eq!(store.names(Some(&key("tmp"))).unwrap(), []);
+        }
+    }
+
+    #[test]
+    fn a_rename_whose_source_is_gone_counts_if_the_target_is_the_file() {
+        for new in [true, false] {
+            let (_directory, store) = store(false);
+            let mut draft = store.draft(&key("tmp")).unwrap();
+            draft.write_all(b"mine").unwrap();
+            let name = draft.temporary.file_name();
+            let root = store.open_directory(None).unwrap();
+            fs::renameat(&draft.directory, name, &root, "a").unwrap();
+            draft.publish(&key("a"), new, true).unwrap();
+            assert_eq!(store.read(&key("a"), 9).unwrap(), b"mine");
+        }
     }
 }

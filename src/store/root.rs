@@ -42,6 +42,9 @@ impl fmt::Debug for Store {
 pub(super) const FILE_MODE: Mode = Mode::from_raw_mode(0o666);
 const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o777);
 
+/// More names than any directory of a store has: one made to fill the memory is not read on.
+const MOST_NAMES: usize = 1_000_000;
+
 const BELOW: ResolveFlags =
     ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
 
@@ -66,7 +69,7 @@ impl Store {
 
     /// Names in a directory (none: the root), for the price of reading the directory; unsorted.
     ///
-    /// Left out are what NFS keeps of removed files that are still open (`.nfs…`), and names that
+    /// More than a million are [`Kind::TooLarge`]. Left out are what NFS keeps of removed files that are still open (`.nfs…`), and names that
     /// are not UTF-8, which nothing that belongs here has.
     pub fn names(&self, directory: Option<&ObjectKey>) -> Result<Vec<EntryName>, StoreError> {
         let opened = self.open_directory(directory)?;
@@ -78,6 +81,7 @@ impl Store {
             if matches!(name, "." | "..") || name.starts_with(".nfs") {
                 continue;
             }
+            self.allow_more(names.len(), directory)?;
             let kind = match entry.file_type() {
                 FileType::Unknown => match stat_at(&opened, name) {
                     Ok(stat) => stat.kind,
@@ -103,6 +107,7 @@ impl Store {
             if matches!(name, "." | "..") || name.starts_with(".nfs") {
                 continue;
             }
+            self.allow_more(entries.len(), directory)?;
             match stat_at(&opened, name) {
                 Ok(stat) => entries.push(Entry { name: name.to_owned(), stat }),
                 Err(Errno::NOENT) => {}
@@ -218,6 +223,13 @@ impl Store {
 
     pub(super) fn renames_only_with_replace(&self) -> &AtomicBool {
         &self.root.renames_only_with_replace
+    }
+
+    fn allow_more(&self, listed: usize, directory: Option<&ObjectKey>) -> Result<(), StoreError> {
+        if listed < MOST_NAMES {
+            return Ok(());
+        }
+        Err(StoreError::plain(Kind::TooLarge, "list", self.named(directory)))
     }
 
     fn named(&self, directory: Option<&ObjectKey>) -> String {

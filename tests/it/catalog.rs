@@ -11,10 +11,10 @@ use medusafs::model::{ByteSize, UnixSeconds};
 use medusafs::store::Store;
 use tempfile::TempDir;
 
-use crate::support::archive::{HandMade, backup, catalog, learn, listing, node};
+use crate::support::archive::{HandMade, backup, catalog, folder, learn, listing, node};
 
 fn made(nodes: usize) -> (TempDir, HandMade) {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = folder();
     let root = directory.path().to_owned();
     (directory, HandMade { root, nodes })
 }
@@ -194,7 +194,8 @@ fn files_of_node_backups_are_forgotten_when_memory_is_short_and_read_again() {
     let roomy = Catalog::new(share.clone(), layout.clone(), CatalogSettings::default());
     learn(&roomy);
     roomy.node_files(&name, &node("n1")).unwrap();
-    let memory = ByteSize(roomy.memory().0 * 5 / 2);
+    // Half of it is for what is known: two of three nodes.
+    let memory = ByteSize(roomy.memory().0 * 5);
     let settings = CatalogSettings { memory, ..CatalogSettings::default() };
     let catalog = Catalog::new(share, layout, settings);
     learn(&catalog);
@@ -263,7 +264,7 @@ fn an_enemy_s_manifests_make_their_own_backup_unreadable_and_no_other() {
 fn a_node_s_directory_that_is_a_link_out_of_the_store_is_not_followed() {
     let (directory, store) = made(1);
     store.backup("b1", 100);
-    let outside = tempfile::tempdir().unwrap();
+    let outside = folder();
     fs::rename(directory.path().join("n1"), outside.path().join("n1")).unwrap();
     symlink(outside.path().join("n1"), directory.path().join("n1")).unwrap();
     let catalog = catalog(directory.path(), None);
@@ -273,6 +274,29 @@ fn a_node_s_directory_that_is_a_link_out_of_the_store_is_not_followed() {
     let table = files.tables().next().unwrap();
     let file = table.files().next().unwrap();
     assert!(catalog.open_file(&backup("b1"), &node("n1"), file).is_err());
+}
+
+#[test]
+fn what_was_remembered_is_believed_only_of_what_is_still_there_unchanged() {
+    let (directory, store) = made(1);
+    for name in ["same", "emptied", "gone"] {
+        store.backup(name, 100);
+    }
+    let before = catalog(directory.path(), None);
+    let memory = before.remember();
+    store.write("n1/emptied/meta/manifest.json", "[]");
+    fs::remove_dir_all(directory.path().join("index/backup_index/gone")).unwrap();
+    fs::remove_dir_all(directory.path().join("n1/gone")).unwrap();
+    let (share, layout) = (Store::open(directory.path()).unwrap(), Layout::new(None).unwrap());
+    let after = Catalog::new(share, layout, CatalogSettings::default());
+    assert!(after.recall(&memory));
+    learn(&after);
+    insta::assert_snapshot!(listing(&after.backups()), @r"
+     emptied full finished, 1 nodes, 0 files: incomplete: the manifest of n1 names no file: its snapshot had failed
+    *same full finished, 1 nodes, 1 files: complete
+    ");
+    assert!(!after.recall(b"[1, 2]"));
+    assert!(!after.recall(br#"{"version": 99, "index": [], "manifests": []}"#));
 }
 
 #[test]
@@ -307,6 +331,11 @@ fn a_thousand_backups_of_three_nodes_are_listed_fast_and_again_without_reading_t
         store.backup(&format!("b{day:04}"), 1000 + day);
     }
     let (share, layout) = (Store::open(directory.path()).unwrap(), Layout::new(None).unwrap());
+    // All but the newest are old.
+    for day in 0..999 {
+        let index = layout.backup_index_of(&backup(&format!("b{day:04}"))).unwrap();
+        share.set_modified(&index, std::time::UNIX_EPOCH + Duration::from_secs(day)).unwrap();
+    }
     let catalog = Catalog::new(share, layout, CatalogSettings::default());
     let timed = |doing: &str, work: &dyn Fn() -> bool| {
         let begun = Instant::now();

@@ -23,10 +23,21 @@ pub(crate) fn archives() -> Vec<PathBuf> {
     found
 }
 
+/// A directory that goes away; in memory where the system has such a place, for what is tested
+/// here is how much is read, not how fast a disk forgets.
+pub(crate) fn folder() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() {
+        tempfile::tempdir_in(memory).unwrap()
+    } else {
+        tempfile::tempdir().unwrap()
+    }
+}
+
 /// One of them, unpacked.
 #[expect(clippy::disallowed_methods, reason = "tar is no child of the program under test")]
 pub(crate) fn unpack(archive: &Path) -> TempDir {
-    let store = tempfile::tempdir().unwrap();
+    let store = folder();
     let mut tar = std::process::Command::new("tar");
     let status = tar.arg("-xzf").arg(archive).arg("-C").arg(store.path()).status().unwrap();
     assert!(status.success(), "{}", archive.display());
