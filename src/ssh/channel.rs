@@ -100,7 +100,7 @@ impl<S: Sink> Task<S> {
     async fn leave(&self, seen: &Seen, read: &mut ChannelReadHalf, write: &ChannelWriteHalf<Msg>) {
         let process = seen.running();
         let farewell = async {
-            if process.is_some() {
+            if matches!(self.wanted, Wanted::Program { .. }) && seen.exit.is_none() {
                 // The end of its stdin alone would not end one that does not read it.
                 write.signal(Sig::TERM).await?;
             }

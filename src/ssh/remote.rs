@@ -67,7 +67,7 @@ pub trait Remote: Send + Sync + fmt::Debug {
     /// `Refused` if nobody listens there, or the host allows no forwarding.
     async fn tunnel(&self, host: &str, port: u16, deadline: Duration) -> Result<Tunnel, SshError>;
 
-    /// Ends all that runs there through this, and the connection. Takes two seconds at most.
+    /// Ends all that runs there through this, and the connection. Takes four seconds at most.
     async fn close(&self);
 }
 

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
 mod agent;
+mod cassandra;
 mod catalog;
 mod config;
 mod damage;
