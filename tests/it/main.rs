@@ -13,6 +13,7 @@ mod lab_restore;
 mod layering;
 mod lease;
 mod medusa_archives;
+mod mount_copy_in;
 mod restore_node;
 mod ssh;
 mod staging_model;

@@ -126,19 +126,11 @@ impl CopyIn for Copies {
         id: StagedId,
         write: bool,
     ) -> Result<StagedHandle, FsError> {
-        let (top, file) = {
-            let desk = self.inner.desk.lock();
-            let (top, file) = desk.split(id)?;
-            (top.clone(), file)
-        };
-        if write {
-            self.prepare(caller, &top, Intent::Write).await?;
+        if !write {
+            return self.open_for_reading(id);
         }
-        let handle = self.open_it(&top, file, write)?;
-        if write {
-            self.changed(&top, Some(caller));
-        }
-        Ok(handle)
+        let open = self.open_for_writing(caller, id).await?;
+        Ok(self.inner.desk.lock().open(open))
     }
 
     async fn read(&self, handle: StagedHandle, offset: u64, size: u32) -> Result<Vec<u8>, FsError> {
@@ -306,18 +298,14 @@ impl CopyIn for Copies {
         id: StagedId,
         set: SetAttributes,
     ) -> Result<StagedEntry, FsError> {
-        let (top, file) = {
-            let desk = self.inner.desk.lock();
-            let (top, file) = desk.split(id)?;
-            (top.clone(), file)
-        };
         if let Some(size) = set.size {
-            self.prepare(caller, &top, Intent::Write).await?;
-            let number = self.inner.desk.lock().get_mut(&top)?.number;
-            self.ask(number, |set| set.truncate(file, size)).await?;
-            self.changed(&top, Some(caller));
+            let open = self.open_for_writing(caller, id).await?;
+            let cut = self.ask(open.set, |set| set.truncate(open.file, size)).await;
+            self.close_after_writing(open);
+            cut?;
         }
         let mut desk = self.inner.desk.lock();
+        let (top, file) = desk.split(id).map(|(top, file)| (top.clone(), file))?;
         let staged = desk.get_mut(&top)?;
         // The owner's tools set times, modes and owners as they like; others change nothing.
         if let Some(modified) = set.modified
@@ -347,14 +335,9 @@ impl CopyIn for Copies {
 
     async fn release(&self, handle: StagedHandle) {
         let closed = self.inner.desk.lock().close(handle);
-        let Some(open) = closed.filter(|open| open.write) else { return };
-        let top = {
-            let mut desk = self.inner.desk.lock();
-            let Ok((top, staged)) = desk.by_number(open.set) else { return };
-            staged.set.release(open.file);
-            top
-        };
-        self.changed(&top, None);
+        if let Some(open) = closed.filter(|open| open.write) {
+            self.close_after_writing(open);
+        }
     }
 
     fn set(&self, of: &StagedParent) -> Option<SetView> {
@@ -373,6 +356,7 @@ impl CopyIn for Copies {
         if caller.uid != 0 && owner.is_some_and(|owner| owner != caller.uid) {
             return Err(FsError::Denied(format!("{top} belongs to another user")));
         }
+        self.wait_for_beginning(&top).await?;
         match (file, self.job_of(&top)) {
             (ControlFile::Undo, Some((job, _))) => self.tell(file, job, value.to_owned()).await,
             (ControlFile::Cancel | ControlFile::Commit, Some((job, stage)))

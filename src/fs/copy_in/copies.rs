@@ -56,6 +56,8 @@ pub(super) struct Inner {
     pub(super) scope: Scope,
     pub(super) desk: Mutex<Desk>,
     pub(super) journal: Journal,
+    /// Held while a job is told something of its set, so that what is told last is true.
+    pub(super) telling: tokio::sync::Mutex<()>,
     /// Held while lines are written, so that they stay in order.
     pub(super) writing: tokio::sync::Mutex<()>,
     /// Sets that were found written down, until the store's backups are known.
@@ -98,6 +100,7 @@ impl Copies {
             scope: scope.clone(),
             desk: Mutex::default(),
             journal,
+            telling: tokio::sync::Mutex::default(),
             writing: tokio::sync::Mutex::default(),
             to_recall: Mutex::new(to_recall),
             host: BlockingPool::new(PoolLimits { threads: 4, hung: 8, queue: 1024 }),
@@ -210,7 +213,15 @@ impl Copies {
         }
     }
 
-    async fn wait_for_beginning(&self, top: &Top) -> Result<(), FsError> {
+    /// Whether what [`Copies::prepare`] saw to still holds, now that the desk is locked: no job goes
+    /// on with the set as if it were not changed.
+    pub(super) fn is_ready(&self, desk: &Desk, top: &Top, intent: Intent) -> bool {
+        let Some(staged) = desk.get(top) else { return false };
+        let is_told = staged.is_touched && intent == Intent::Write;
+        !staged.is_beginning && (staged.job.is_none() || is_told)
+    }
+
+    pub(super) async fn wait_for_beginning(&self, top: &Top) -> Result<(), FsError> {
         let begun = async {
             loop {
                 let moved = self.inner.moved.notified();
@@ -247,6 +258,12 @@ impl Copies {
 
     /// Tells a job that its set changes, or has gone.
     async fn tell_job(&self, top: &Top, job: JobId, intent: Intent) -> Result<(), FsError> {
+        // Whatever else is told about a set is told before or after, never at once.
+        let _turn = self.inner.telling.lock().await;
+        if intent == Intent::Write && self.inner.desk.lock().get(top).is_some_and(|s| s.is_touched)
+        {
+            return Ok(());
+        }
         let asked = job.clone();
         match intent {
             Intent::Write => {
@@ -268,24 +285,6 @@ impl Copies {
             }
         }
         Ok(())
-    }
-
-    /// Remembers who changes a set, and follows what comes of it.
-    pub(super) fn changed(&self, top: &Top, caller: Option<Caller>) {
-        {
-            let mut desk = self.inner.desk.lock();
-            let Ok(staged) = desk.get_mut(top) else { return };
-            staged.is_new = true;
-            staged.changes = staged.changes.wrapping_add(1);
-            staged.modified = self.inner.clock.now();
-            if let Some(caller) = caller
-                && staged.pid != caller.pid
-            {
-                staged.pid = caller.pid;
-                staged.program = caller.program();
-            }
-        }
-        self.follow(top);
     }
 }
 

@@ -14,6 +14,7 @@ use crate::staging::Set;
 use crate::view::Area;
 use crate::view::StagedId;
 
+use super::Caller;
 use super::FsError;
 use super::StagedHandle;
 use super::StagedParent;
@@ -109,6 +110,17 @@ impl Staged {
     pub(super) fn add_trouble(&mut self, text: String) {
         if self.trouble.len() < MOST_TROUBLES && !self.trouble.contains(&text) {
             self.trouble.push(text);
+        }
+    }
+
+    /// Somebody has changed it.
+    pub(super) fn note_change(&mut self, caller: Caller, now: UnixSeconds) {
+        self.is_new = true;
+        self.changes = self.changes.wrapping_add(1);
+        self.modified = now;
+        if self.pid != caller.pid {
+            self.pid = caller.pid;
+            self.program = caller.program();
         }
     }
 

@@ -176,7 +176,8 @@ impl Copies {
     /// everything a second time opens and closes file after file.
     async fn settle(&self, top: &Top, job: JobId) {
         let mut seen = None;
-        let since = loop {
+        let (since, _turn) = loop {
+            let turn = self.inner.telling.lock().await;
             {
                 let mut desk = self.inner.desk.lock();
                 let Ok(staged) = desk.get_mut(top) else { return };
@@ -186,14 +187,15 @@ impl Copies {
                     return;
                 }
                 if seen == Some(staged.changes) {
-                    // From here on a writer tells the job anew.
+                    // From here on a writer tells the job anew, once it has been told this.
                     staged.is_settling = false;
                     staged.is_touched = false;
                     staged.is_new = false;
-                    break staged.modified;
+                    break (staged.modified, turn);
                 }
                 seen = Some(staged.changes);
             }
+            drop(turn);
             tokio::time::sleep(SETTLED_AFTER).await;
         };
         let asked = job.clone();
@@ -208,6 +210,7 @@ impl Copies {
     /// A set that was whole is no more: its job must not go on with it.
     async fn cancel_broken(&self, top: &Top, job: JobId) {
         let why = format!("{top} was copied into again and is no longer whole");
+        let _turn = self.inner.telling.lock().await;
         let asked = job.clone();
         let told =
             self.on_host("to cancel a job", move |inner| inner.work.cancel(&asked, &why)).await;

@@ -13,6 +13,7 @@ use crate::staging::Set;
 use crate::staging::SnapshotId;
 use crate::staging::Source;
 use crate::view::ControlFile;
+use crate::view::StagedId;
 
 use super::Caller;
 use super::CopySource;
@@ -34,19 +35,57 @@ impl Copies {
         call: impl FnOnce(&mut Desk, &Top, FileId) -> Result<T, FsError> + Send,
     ) -> Result<T, FsError> {
         let (top, _) = self.inner.desk.lock().place(parent)?;
-        self.prepare(caller, &top, intent).await?;
-        let done = {
+        let done = loop {
+            self.prepare(caller, &top, intent).await?;
             let mut desk = self.inner.desk.lock();
             // It may have been restored, and gone, meanwhile.
             let (top, directory) = desk.place(parent)?;
-            call(&mut desk, &top, directory)
+            if self.is_ready(&desk, &top, intent) {
+                let done = call(&mut desk, &top, directory);
+                // What was refused has changed nothing.
+                if done.is_ok() {
+                    desk.get_mut(&top)?.note_change(caller, self.inner.clock.now());
+                }
+                break done;
+            }
         };
-        // What was refused has changed nothing.
-        match done {
-            Ok(_) => self.changed(&top, Some(caller)),
-            Err(_) => self.follow(&top),
-        }
+        self.follow(&top);
         done
+    }
+
+    /// Opens a file for writing, counted as such from the moment on at which no job goes on with
+    /// its set.
+    pub(super) async fn open_for_writing(
+        &self,
+        caller: Caller,
+        id: StagedId,
+    ) -> Result<Open, FsError> {
+        loop {
+            let top = self.inner.desk.lock().split(id)?.0.clone();
+            self.prepare(caller, &top, Intent::Write).await?;
+            let mut desk = self.inner.desk.lock();
+            let (top, file) = desk.split(id).map(|(top, file)| (top.clone(), file))?;
+            if self.is_ready(&desk, &top, Intent::Write) {
+                let staged = desk.get_mut(&top)?;
+                staged.set.open_for_writing(file)?;
+                staged.note_change(caller, self.inner.clock.now());
+                return Ok(Open { set: staged.number, file, write: true });
+            }
+        }
+    }
+
+    /// The counterpart of [`Copies::open_for_writing`].
+    pub(super) fn close_after_writing(&self, open: Open) {
+        let top = {
+            let mut desk = self.inner.desk.lock();
+            let Ok((top, staged)) = desk.by_number(open.set) else { return };
+            staged.set.release(open.file);
+            staged.is_new = true;
+            staged.changes = staged.changes.wrapping_add(1);
+            staged.modified = self.inner.clock.now();
+            top
+        };
+        self.follow(&top);
     }
 
     /// A directory in `restore/` itself: the place of one snapshot, for the node whose it is.
@@ -119,21 +158,15 @@ impl Copies {
         Some(self.inner.desk.lock().by_number(set).ok()?.0)
     }
 
-    pub(super) fn open_it(
-        &self,
-        top: &Top,
-        file: FileId,
-        write: bool,
-    ) -> Result<StagedHandle, FsError> {
+    pub(super) fn open_for_reading(&self, id: StagedId) -> Result<StagedHandle, FsError> {
         let mut desk = self.inner.desk.lock();
-        let staged = desk.get_mut(top)?;
-        if write {
-            staged.set.open_for_writing(file)?;
-        } else if staged.set.entry(file)?.kind == EntryKind::Directory {
+        let (top, file) = desk.split(id)?;
+        let staged = desk.get(top).ok_or(FsError::NotFound)?;
+        if staged.set.entry(file)?.kind == EntryKind::Directory {
             return Err(FsError::IsADirectory);
         }
         let set = staged.number;
-        Ok(desk.open(Open { set, file, write }))
+        Ok(desk.open(Open { set, file, write: false }))
     }
 
     pub(super) async fn compare_and_write(
@@ -166,6 +199,9 @@ impl Copies {
         let mut desk = self.inner.desk.lock();
         if desk.get(top).is_none_or(|staged| staged.set.is_blank()) {
             return Err(FsError::Invalid(format!("there is nothing to cancel in {top}")));
+        }
+        if desk.get(top).is_some_and(|staged| staged.is_beginning) {
+            return Err(FsError::Busy(format!("the restore from {top} is just being begun")));
         }
         desk.remove(top);
         drop(desk);
