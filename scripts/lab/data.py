@@ -72,6 +72,7 @@ CREATE TABLE {0}."Upper" (id int PRIMARY KEY, p frozen<"Point">, "Text" text) WI
 CREATE TABLE {0}.lower (id int PRIMARY KEY, v text) WITH {still}
 """
 KEYSPACES = [("shop", 3, SHOP), ("logs", 2, LOGS), ("solo", 1, SOLO), ('"MixedKs"', 3, MIXED)]
+CLUSTERS = []
 CITIES = ["Paris", "Roma", "Łódź", "São Paulo"]
 
 # Asked by `count` as they are, where the table exists: each is one row with one number.
@@ -99,10 +100,13 @@ def connect(nodes=NODES, user="cassandra" if os.environ.get("ADMIN") else os.env
 
     def session():
         # Each try needs an object of its own: after a failure the driver takes it for shut down.
-        return Cluster(
+        cluster = Cluster(
             nodes, auth_provider=login, execution_profiles={EXEC_PROFILE_DEFAULT: profile}, connect_timeout=20,
             control_connection_timeout=20, idle_heartbeat_interval=0, max_schema_agreement_wait=60,
-            protocol_version=5).connect()
+            protocol_version=5)
+        # Left to the interpreter's end, the driver's threads complain.
+        CLUSTERS.append(cluster)
+        return cluster.connect()
 
     return persistent(session)
 
@@ -267,4 +271,9 @@ def main():
         verbs[verb](session)
 
 
-main()
+try:
+    main()
+finally:
+    sys.stdout.flush()
+    for cluster in CLUSTERS:
+        cluster.shutdown()
