@@ -6,5 +6,7 @@ pub(crate) mod copy_desk;
 pub(crate) mod copying;
 pub(crate) mod lab;
 pub(crate) mod mortal;
+pub(crate) mod mounted;
 pub(crate) mod node;
 pub(crate) mod sshd;
+pub(crate) mod tree;
