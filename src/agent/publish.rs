@@ -206,7 +206,8 @@ fn must_be_of_mode(
         let Some(name) = names.keys().next() else { continue };
         let found = Mode::of_object(&node, &directory.join(name)?);
         if found != mode {
-            let what = format!("the upload that waits is {found}, and was to be published as {mode}");
+            let what =
+                format!("the upload that waits is {found}, and was to be published as {mode}");
             return Err(AgentError::wrong(FaultKind::OutOfOrder, what, ""));
         }
     }

@@ -21,14 +21,14 @@ fn node() -> AgentNode {
     node
 }
 
-fn slow(node: &AgentNode, mode: UploadMode) -> Upload {
-    Upload { bytes_per_second: 2 << 20, ..node.upload(mode) }
+fn slow(mode: UploadMode) -> Upload {
+    Upload { bytes_per_second: 2 << 20, ..AgentNode::upload(mode) }
 }
 
-fn back_up(node: &AgentNode, agent: &mut Agent, mode: UploadMode) {
-    agent.ask(node.snapshot()).unwrap();
-    agent.ask(node.upload(mode)).unwrap();
-    agent.ask(node.publish(mode)).unwrap();
+fn back_up(agent: &mut Agent, mode: UploadMode) {
+    agent.ask(AgentNode::snapshot()).unwrap();
+    agent.ask(AgentNode::upload(mode)).unwrap();
+    agent.ask(AgentNode::publish(mode)).unwrap();
     assert_eq!(agent.ask(Clear { tag: tag() }).unwrap().directories, 2);
 }
 
@@ -50,7 +50,7 @@ fn a_backup_by_an_agent_leaves_the_share_with_it_and_the_node_without_a_snapshot
     let found = agent.ask(ShareRead { nonces: vec![other, nonce.clone()] }).unwrap().found;
     assert_eq!(found, [nonce]);
     assert!(agent.ask(ShareProbe {}).unwrap().has_exact_names);
-    back_up(&node, &mut agent, UploadMode::Differential);
+    back_up(&mut agent, UploadMode::Differential);
     assert_eq!(agent.hang_up(), Some(0));
     assert!(node.snapshots_left().is_empty());
     assert_stored(&node, "node1/data");
@@ -62,7 +62,7 @@ fn a_backup_by_an_agent_leaves_the_share_with_it_and_the_node_without_a_snapshot
 fn an_agent_whose_job_is_gone_clears_the_snapshot_that_it_took() {
     let node = node();
     let mut agent = Agent::on(&node);
-    assert_eq!(agent.ask(node.snapshot()).unwrap().tables, 2);
+    assert_eq!(agent.ask(AgentNode::snapshot()).unwrap().tables, 2);
     assert!(!node.snapshots_left().is_empty());
     assert_eq!(agent.hang_up(), Some(0));
     assert!(node.snapshots_left().is_empty());
@@ -72,8 +72,8 @@ fn an_agent_whose_job_is_gone_clears_the_snapshot_that_it_took() {
 fn an_upload_whose_job_is_gone_leaves_whole_files_only_and_no_snapshot() {
     let node = node();
     let mut agent = Agent::on(&node);
-    agent.ask(node.snapshot()).unwrap();
-    agent.begin(slow(&node, UploadMode::Full));
+    agent.ask(AgentNode::snapshot()).unwrap();
+    agent.begin(slow(UploadMode::Full));
     agent.copies();
     agent.hang_up();
     assert!(node.snapshots_left().is_empty());
@@ -85,8 +85,8 @@ fn after_a_kill_in_an_upload_nothing_looks_whole_and_the_next_backup_succeeds() 
     for mode in [UploadMode::Full, UploadMode::Differential] {
         let node = node();
         let mut agent = Agent::on(&node);
-        agent.ask(node.snapshot()).unwrap();
-        agent.begin(slow(&node, mode));
+        agent.ask(AgentNode::snapshot()).unwrap();
+        agent.begin(slow(mode));
         agent.copies();
         agent.kill();
         let live = node.live();
@@ -99,10 +99,10 @@ fn after_a_kill_in_an_upload_nothing_looks_whole_and_the_next_backup_succeeds() 
             }
         }
         let mut agent = Agent::on(&node);
-        let fault = agent.ask(node.snapshot()).unwrap_err();
+        let fault = agent.ask(AgentNode::snapshot()).unwrap_err();
         assert_eq!(fault.kind, FaultKind::Exists);
         agent.ask(Clear { tag: tag() }).unwrap();
-        back_up(&node, &mut agent, mode);
+        back_up(&mut agent, mode);
         assert_eq!(agent.hang_up(), Some(0));
         let below = if mode == UploadMode::Full { "node1/nightly/data" } else { "node1/data" };
         assert_stored(&node, below);
@@ -115,14 +115,14 @@ fn after_a_kill_in_an_upload_nothing_looks_whole_and_the_next_backup_succeeds() 
 fn a_cancelled_upload_can_be_begun_again_in_the_same_conversation() {
     let node = node();
     let mut agent = Agent::on(&node);
-    agent.ask(node.snapshot()).unwrap();
-    let id = agent.begin(slow(&node, UploadMode::Full));
+    agent.ask(AgentNode::snapshot()).unwrap();
+    let id = agent.begin(slow(UploadMode::Full));
     agent.copies();
     agent.cancel(id);
     assert_eq!(agent.end::<Upload>(id).unwrap_err().kind, FaultKind::Cancelled);
     assert!(node.stored().is_empty(), "{:?}", node.stored().into_keys());
-    agent.ask(node.upload(UploadMode::Full)).unwrap();
-    agent.ask(node.publish(UploadMode::Full)).unwrap();
+    agent.ask(AgentNode::upload(UploadMode::Full)).unwrap();
+    agent.ask(AgentNode::publish(UploadMode::Full)).unwrap();
     assert_stored(&node, "node1/nightly/data");
 }
 
@@ -131,12 +131,12 @@ fn a_finished_upload_is_published_by_another_agent_or_withdrawn_by_it() {
     for publish in [true, false] {
         let node = node();
         let mut agent = Agent::on(&node);
-        agent.ask(node.snapshot()).unwrap();
-        agent.ask(node.upload(UploadMode::Full)).unwrap();
+        agent.ask(AgentNode::snapshot()).unwrap();
+        agent.ask(AgentNode::upload(UploadMode::Full)).unwrap();
         agent.kill();
         let mut agent = Agent::on(&node);
         if publish {
-            agent.ask(node.publish(UploadMode::Full)).unwrap();
+            agent.ask(AgentNode::publish(UploadMode::Full)).unwrap();
             assert_stored(&node, "node1/nightly/data");
         } else {
             let (backup, node_name) = names();
@@ -152,7 +152,7 @@ fn what_nodetool_says_of_a_wrong_password_reaches_the_job_by_its_kind() {
     let node = node();
     node.nodetool_fails(2, "error: Invalid username or password\n-- StackTrace --\n");
     let mut agent = Agent::on(&node);
-    let fault = agent.ask(node.snapshot()).unwrap_err();
+    let fault = agent.ask(AgentNode::snapshot()).unwrap_err();
     assert_eq!(fault.kind, FaultKind::Credentials);
     assert!(node.snapshots_left().is_empty());
 }
@@ -161,7 +161,7 @@ fn what_nodetool_says_of_a_wrong_password_reaches_the_job_by_its_kind() {
 fn a_nodetool_that_talks_to_another_cassandra_is_found_out() {
     let node = node();
     node.nodetool_fails(0, "");
-    let fault = Agent::on(&node).ask(node.snapshot()).unwrap_err();
+    let fault = Agent::on(&node).ask(AgentNode::snapshot()).unwrap_err();
     assert_eq!(fault.kind, FaultKind::Damaged);
     assert!(fault.to_string().contains("nodetool_host"), "{fault}");
 }
@@ -190,8 +190,8 @@ fn agent_with_share(node: &AgentNode, options: &str) -> Agent {
 fn a_share_that_lacks_the_room_is_told_from_one_that_fills_up_and_both_are_left_clean() {
     let node = node();
     let mut agent = agent_with_share(&node, "size=4m");
-    agent.ask(node.snapshot()).unwrap();
-    let fault = agent.ask(node.upload(UploadMode::Full)).unwrap_err();
+    agent.ask(AgentNode::snapshot()).unwrap();
+    let fault = agent.ask(AgentNode::upload(UploadMode::Full)).unwrap_err();
     assert_eq!(fault.kind, FaultKind::ShareFull);
     assert!(fault.what.contains("are to be written"), "{fault}");
     drop(agent);
@@ -202,8 +202,8 @@ fn a_share_that_lacks_the_room_is_told_from_one_that_fills_up_and_both_are_left_
     .unwrap();
     // Room for the bytes, none for so many files: the system says ENOSPC in the midst of it.
     let mut agent = agent_with_share(&node, "size=64m,nr_inodes=20");
-    agent.ask(node.snapshot()).unwrap();
-    let fault = agent.ask(node.upload(UploadMode::Full)).unwrap_err();
+    agent.ask(AgentNode::snapshot()).unwrap();
+    let fault = agent.ask(AgentNode::upload(UploadMode::Full)).unwrap_err();
     assert_eq!(fault.kind, FaultKind::ShareFull);
     assert!(fault.what.contains("no space is left on the share"), "{fault}");
     // What was written has been taken back: there is room for a probe again.

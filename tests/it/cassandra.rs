@@ -21,7 +21,7 @@ use medusafs::model::SystemClock;
 use medusafs::ssh::{Connection, Identity, Patience, Remote, Target};
 use tokio::net::TcpStream;
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 const NODE: &str = "198.51.100.11";
 const PORT: u16 = 9042;
 
@@ -209,7 +209,7 @@ mod on_a_node {
     #[ignore = "needs a lab: scripts/cluster"]
     async fn a_snapshot_is_taken_once_and_cleared_as_often_as_one_likes() {
         let tool = nodetool(None);
-        tool.snapshot("medusafs-it", Some(Duration::from_secs(120)), LONG).await.unwrap();
+        tool.snapshot("medusafs-it", Some(Duration::from_mins(2)), LONG).await.unwrap();
         let error = tool.snapshot("medusafs-it", None, LONG).await.unwrap_err();
         assert!(matches!(error, NodetoolError::SnapshotExists { .. }), "{error}");
         for _ in 0..2 {

@@ -1,6 +1,6 @@
 //! Copying into `restore/` of a real mount, with the tools that people have.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::Arc;
 use std::time::Duration;
@@ -149,18 +149,10 @@ impl Tree {
 impl Drop for Tree {
     fn drop(&mut self) {
         let (mount, runtime) = (self.mount.take().unwrap(), self.runtime.take().unwrap());
-        if let Err(error) = mount.take_away() {
-            eprintln!("{} stays mounted: {error}", self.at.display());
-        }
+        mount.take_away().unwrap();
         runtime.block_on(mount.close());
         runtime.shutdown_background();
     }
-}
-
-fn is_installed(program: &str) -> bool {
-    std::env::var_os("PATH").is_some_and(|path| {
-        std::env::split_paths(&path).any(|place: PathBuf| Path::new(&place).join(program).exists())
-    })
 }
 
 #[test_case("cp -r $SRC restore/"; "cp r")]
@@ -187,12 +179,6 @@ fn is_installed(program: &str) -> bool {
 #[test_case("cd $SRC && find . -type f -print0 | while IFS= read -rd '' f; do mkdir -p ../../../$DST/${f%/*} && dd if=$f of=../../../$DST/$f bs=777 status=none || exit; done"; "dd")]
 #[test_case("busybox cp -r $SRC restore/"; "busybox")]
 fn a_tool_s_copy_begins_a_restore_and_reads_back(line: &str) {
-    for program in ["rsync", "cpio", "gio", "busybox"] {
-        if line.contains(program) && !is_installed(program) {
-            eprintln!("{program} is not installed: not tried");
-            return;
-        }
-    }
     let tree = Tree::mount();
     assert_eq!(tree.state(), "empty");
     tree.succeeds(line);

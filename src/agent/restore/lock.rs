@@ -9,7 +9,14 @@ use super::error::RestoreError;
 /// however it ends.
 #[derive(Debug)]
 pub(super) struct NodeLock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for NodeLock {
+    /// Closing alone would leave it with a program that was forked meanwhile, until its exec.
+    fn drop(&mut self) {
+        let _ends_with_the_process_anyway = self.file.unlock();
+    }
 }
 
 impl NodeLock {
@@ -22,7 +29,7 @@ impl NodeLock {
     pub(super) fn take(first: &Path) -> Result<Self, RestoreError> {
         let file = File::open(first).map_err(RestoreError::disk("open", first))?;
         match file.try_lock() {
-            Ok(()) => Ok(Self { _file: file }),
+            Ok(()) => Ok(Self { file }),
             Err(TryLockError::WouldBlock) => Err(RestoreError::Busy(
                 "another agent works on a restore of this node; wait for its end".to_owned(),
             )),

@@ -179,12 +179,8 @@ mod tests {
     #[test]
     fn a_file_of_the_node_is_the_backups_only_by_proof() {
         let same = |mut bytes: &[u8], md5, crc| {
-            is_same(
-                |buffer| bytes.read(buffer),
-                &Expected { size: 5, md5, crc },
-                |_| Ok(()),
-            )
-            .unwrap()
+            is_same(|buffer| bytes.read(buffer), &Expected { size: 5, md5, crc }, |_| Ok(()))
+                .unwrap()
         };
         assert!(same(BYTES, Some(md5()), None) && same(BYTES, None, Some(0x3610_a686)));
         assert!(!same(b"hallo", Some(md5()), None) && !same(b"hallo", None, Some(0x3610_a686)));

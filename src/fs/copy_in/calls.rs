@@ -22,8 +22,8 @@ use super::SetView;
 use super::StagedEntry;
 use super::StagedHandle;
 use super::StagedParent;
-use super::copies::{Copies, Intent, Stage};
-use super::desk::{Desk, Open, Top};
+use super::copies::{Copies, Stage};
+use super::desk::{Desk, Intent, Open, Top};
 
 #[async_trait]
 impl CopyIn for Copies {

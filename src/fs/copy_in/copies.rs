@@ -26,7 +26,7 @@ use super::Caller;
 use super::FsError;
 use super::RestoreWork;
 use super::Stored;
-use super::desk::{Desk, Top};
+use super::desk::{Desk, Intent, Top};
 use super::journal::{Journal, Line, Recalled};
 
 /// What copying in works with.
@@ -68,15 +68,6 @@ pub(super) struct Inner {
     pub(super) moved: Notify,
     /// There are lines to be written.
     pub(super) lines: Notify,
-}
-
-/// What is to be done to a set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Intent {
-    /// Files are made or written.
-    Write,
-    /// Files are taken away.
-    Remove,
 }
 
 /// How long this host's own disk may take.
@@ -211,14 +202,6 @@ impl Copies {
             Some(job) => self.tell_job(top, job, intent).await,
             None => Ok(()),
         }
-    }
-
-    /// Whether what [`Copies::prepare`] saw to still holds, now that the desk is locked: no job goes
-    /// on with the set as if it were not changed.
-    pub(super) fn is_ready(&self, desk: &Desk, top: &Top, intent: Intent) -> bool {
-        let Some(staged) = desk.get(top) else { return false };
-        let is_told = staged.is_touched && intent == Intent::Write;
-        !staged.is_beginning && (staged.job.is_none() || is_told)
     }
 
     pub(super) async fn wait_for_beginning(&self, top: &Top) -> Result<(), FsError> {

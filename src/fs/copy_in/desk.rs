@@ -45,6 +45,15 @@ impl fmt::Display for Top {
     }
 }
 
+/// What is to be done to a set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Intent {
+    /// Files are made or written.
+    Write,
+    /// Files are taken away.
+    Remove,
+}
+
 /// A set, and what has come of it.
 pub(super) struct Staged {
     /// Never used twice while the mount lives.
@@ -134,6 +143,13 @@ impl Staged {
 }
 
 impl Desk {
+    /// Whether no job goes on with the set as if it were not changed.
+    pub(super) fn is_ready(&self, top: &Top, intent: Intent) -> bool {
+        let Some(staged) = self.get(top) else { return false };
+        let is_told = staged.is_touched && intent == Intent::Write;
+        !staged.is_beginning && (staged.job.is_none() || is_told)
+    }
+
     /// Where a directory is.
     pub(super) fn place(&self, parent: &StagedParent) -> Result<(Top, FileId), FsError> {
         match parent {

@@ -21,8 +21,8 @@ use super::FsError;
 use super::StagedEntry;
 use super::StagedHandle;
 use super::StagedParent;
-use super::copies::{Copies, Intent, MOST_QUESTIONS, Stage, circle};
-use super::desk::{Desk, Open, Top};
+use super::copies::{Copies, MOST_QUESTIONS, Stage, circle};
+use super::desk::{Desk, Intent, Open, Top};
 use super::journal::Line;
 
 impl Copies {
@@ -40,7 +40,7 @@ impl Copies {
             let mut desk = self.inner.desk.lock();
             // It may have been restored, and gone, meanwhile.
             let (top, directory) = desk.place(parent)?;
-            if self.is_ready(&desk, &top, intent) {
+            if desk.is_ready(&top, intent) {
                 let done = call(&mut desk, &top, directory);
                 // What was refused has changed nothing.
                 if done.is_ok() {
@@ -65,7 +65,7 @@ impl Copies {
             self.prepare(caller, &top, Intent::Write).await?;
             let mut desk = self.inner.desk.lock();
             let (top, file) = desk.split(id).map(|(top, file)| (top.clone(), file))?;
-            if self.is_ready(&desk, &top, Intent::Write) {
+            if desk.is_ready(&top, Intent::Write) {
                 let staged = desk.get_mut(&top)?;
                 staged.set.open_for_writing(file)?;
                 staged.note_change(caller, self.inner.clock.now());

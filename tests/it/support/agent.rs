@@ -17,7 +17,7 @@ use medusafs::model::{BackupName, Fqdn, JobId, UnixSeconds};
 use tempfile::TempDir;
 
 /// However slow the machine is, nothing takes longer.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 /// Links live files into snapshots as Cassandra does, and writes Cassandra's list of them. If there
 /// is a file `says` beside it, it does nothing, says that and exits with the number in `status`.
@@ -75,7 +75,8 @@ impl AgentNode {
         let path = self.path("data").join(table).join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         let seed = name.len() + bytes;
-        let content: Vec<u8> = (0..bytes).map(|at| (at.wrapping_mul(seed) >> 3) as u8).collect();
+        let content: Vec<u8> =
+            (0..bytes).map(|at| (at.wrapping_mul(seed) >> 3).to_le_bytes()[0]).collect();
         fs::write(path, content).unwrap();
     }
 
@@ -106,16 +107,16 @@ impl AgentNode {
         }
     }
 
-    pub(crate) fn snapshot(&self) -> Snapshot {
+    pub(crate) fn snapshot() -> Snapshot {
         Snapshot { tag: tag(), ttl_seconds: None }
     }
 
-    pub(crate) fn upload(&self, mode: UploadMode) -> Upload {
+    pub(crate) fn upload(mode: UploadMode) -> Upload {
         let (backup, node) = names();
         Upload { backup, node, mode, tag: tag(), threads: 4, bytes_per_second: 0 }
     }
 
-    pub(crate) fn publish(&self, mode: UploadMode) -> Publish {
+    pub(crate) fn publish(mode: UploadMode) -> Publish {
         let (backup, node) = names();
         Publish {
             backup,
@@ -239,7 +240,7 @@ impl Agent {
                     self.say(&line);
                 }
                 Ok(event) => return event,
-                Err(RecvTimeoutError::Disconnected) => panic!("the agent is gone"),
+                Err(RecvTimeoutError::Disconnected) => unreachable!("the agent is gone"),
             }
         }
     }
