@@ -9,10 +9,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum FuseError {
     /// There is no FUSE here.
-    #[error(
-        "cannot open /dev/fuse: load the kernel's module with `modprobe fuse`, or let the \
-         container have the device"
-    )]
+    #[error("there is no FUSE on this host: cannot open /dev/fuse")]
     NoDevice(#[source] io::Error),
     /// Nothing to mount on.
     #[error("{0} does not exist: make it with `mkdir -p {0}` first")]

@@ -22,10 +22,10 @@ const PROGRAM: &str = "fusermount3";
 
 /// Mounts by the helper, which passes us the kernel's descriptor over a socket: its standard
 /// input, so that no descriptor need be inherited by number.
-pub(super) fn mount(path: &Path, source: &OsStr) -> Result<OwnedFd, FuseError> {
+pub(super) fn mount(path: &Path, source: &OsStr, read_only: bool) -> Result<OwnedFd, FuseError> {
     let (ours, theirs) = UnixStream::pair().map_err(FuseError::path("mount on", path))?;
-    let mut options =
-        OsString::from("nosuid,nodev,noexec,default_permissions,subtype=medusafs,fsname=");
+    let mut options = OsString::from(if read_only { "ro," } else { "" });
+    options.push("nosuid,nodev,noexec,default_permissions,subtype=medusafs,fsname=");
     options.push(escaped(source));
     let output = command()
         .arg("-o")

@@ -16,6 +16,8 @@ mod session;
 
 pub use background::{Started, leave_terminal, ready, start_in_background};
 pub use error::FuseError;
+pub use mount::can_mount_on;
 pub use mount::unmount;
+pub use mounts::is_mountpoint;
 pub use options::MountSettings;
 pub use session::Mount;

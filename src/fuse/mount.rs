@@ -21,6 +21,7 @@ use rustix::mount::MountFlags;
 use rustix::mount::UnmountFlags;
 
 use super::FuseError;
+use super::MountSettings;
 use super::helper;
 use super::mounts::Mounted;
 use super::mounts::OUR_TYPE;
@@ -37,20 +38,47 @@ pub(super) struct OurMount {
     pub shared: bool,
 }
 
-/// Mounts on `mountpoint`, with `source` for the first column of `/proc/mounts`, and returns the
-/// descriptor by which the kernel speaks to us. Nothing may touch the mount before it is served.
-pub(super) fn mount(
-    mountpoint: &Path,
-    source: &OsString,
-) -> Result<(OwnedFd, OurMount), FuseError> {
+/// Mounts as the settings say, and returns the descriptor by which the kernel speaks to us.
+/// Nothing may touch the mount before it is served.
+pub(super) fn mount(settings: &MountSettings) -> Result<(OwnedFd, OurMount), FuseError> {
+    let MountSettings { mountpoint, source, read_only, .. } = settings;
     let root = rustix::process::geteuid().is_root();
+    // Before a mountpoint is made: where there is no FUSE, nothing is left behind.
+    let opened = if root { Some(open_device()?) } else { None };
     let path = prepare(mountpoint, root)?;
-    let device = if root { mount_as_root(&path, source)? } else { helper::mount(&path, source)? };
+    let device = match opened {
+        Some(device) => mount_as_root(device, &path, source, *read_only)?,
+        None => helper::mount(&path, source, *read_only)?,
+    };
     let mounted = mounted_at(&path).map_err(FuseError::path("look at", &path))?;
     let Some(Mounted { device: number, .. }) = mounted.filter(|m| m.kind == OUR_TYPE) else {
         return Err(FuseError::NotOurs(path));
     };
     Ok((device, OurMount { path, device: number, shared: root }))
+}
+
+/// Looks whether a tree could be mounted on `mountpoint`, and makes nothing.
+///
+/// # Errors
+///
+/// Those of [`Mount::start`](super::Mount::start) that can be seen beforehand.
+pub fn can_mount_on(mountpoint: &Path) -> Result<(), FuseError> {
+    let root = rustix::process::geteuid().is_root();
+    if root {
+        drop(open_device()?);
+    }
+    match resolve(mountpoint) {
+        Err(FuseError::Path { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            if root {
+                Ok(())
+            } else {
+                Err(FuseError::Missing(mountpoint.to_owned()))
+            }
+        }
+        Err(error) => Err(error),
+        Ok(path) if is_our_dead(&path)? => Ok(()),
+        Ok(path) => must_be_free(path),
+    }
 }
 
 impl OurMount {
@@ -125,19 +153,29 @@ fn prepare(mountpoint: &Path, root: bool) -> Result<PathBuf, FuseError> {
         }
         found => found?,
     };
+    if is_our_dead(&path)? {
+        // What crashed left it so that no `rsync --delete` meets an empty directory.
+        unmount_path(&path, true)?;
+    }
+    must_be_free(path.clone())?;
+    Ok(path)
+}
+
+fn is_our_dead(path: &Path) -> Result<bool, FuseError> {
+    let there = mounted_at(path).map_err(FuseError::path("look at", path))?;
+    Ok(there.is_some_and(|mounted| mounted.kind == OUR_TYPE) && is_dead(path))
+}
+
+/// A directory on which nothing is mounted but what mounts us.
+fn must_be_free(path: PathBuf) -> Result<(), FuseError> {
     let there = mounted_at(&path).map_err(FuseError::path("look at", &path))?;
-    if let Some(mounted) = there {
-        if mounted.kind == OUR_TYPE && is_dead(&path) {
-            // What crashed left it so that no `rsync --delete` meets an empty directory.
-            unmount_path(&path, true)?;
-        } else if mounted.kind != "autofs" {
-            return Err(FuseError::InUse { path, kind: mounted.kind, source_name: mounted.source });
-        }
+    if let Some(mounted) = there.filter(|mounted| mounted.kind != "autofs") {
+        return Err(FuseError::InUse { path, kind: mounted.kind, source_name: mounted.source });
     }
     if !path.metadata().map_err(FuseError::path("look at", &path))?.is_dir() {
         return Err(FuseError::NotADirectory(path));
     }
-    Ok(path)
+    Ok(())
 }
 
 fn is_dead(path: &Path) -> bool {
@@ -159,13 +197,21 @@ fn make(mountpoint: &Path) -> Result<(), FuseError> {
     Ok(())
 }
 
-fn mount_as_root(path: &Path, source: &OsString) -> Result<OwnedFd, FuseError> {
-    let device = OpenOptions::new()
+fn open_device() -> Result<File, FuseError> {
+    OpenOptions::new()
         .read(true)
         .write(true)
         .custom_flags(libc::O_CLOEXEC)
         .open("/dev/fuse")
-        .map_err(FuseError::NoDevice)?;
+        .map_err(FuseError::NoDevice)
+}
+
+fn mount_as_root(
+    device: File,
+    path: &Path,
+    source: &OsString,
+    read_only: bool,
+) -> Result<OwnedFd, FuseError> {
     let descriptor = std::os::fd::AsRawFd::as_raw_fd(&device);
     let uid = rustix::process::geteuid().as_raw();
     let gid = rustix::process::getegid().as_raw();
@@ -175,7 +221,11 @@ fn mount_as_root(path: &Path, source: &OsString) -> Result<OwnedFd, FuseError> {
          allow_other"
     ))
     .map_err(|nul| FuseError::path("mount on", path)(nul.into()))?;
-    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::NOATIME;
+    let mut flags =
+        MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::NOATIME;
+    if read_only {
+        flags |= MountFlags::RDONLY;
+    }
     rustix::mount::mount(source.as_bytes(), path, OUR_TYPE, flags, data.as_c_str())
         .map_err(|errno| FuseError::path("mount on", path)(errno.into()))?;
     Ok(device.into())

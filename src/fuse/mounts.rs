@@ -22,6 +22,11 @@ pub(super) struct Mounted {
     pub source: String,
 }
 
+/// Whether anything is mounted at `path`, which must be without links.
+pub fn is_mountpoint(path: &Path) -> io::Result<bool> {
+    mounted_at(path).map(|there| there.is_some())
+}
+
 /// What is on top at `path`, which must be without links.
 pub(super) fn mounted_at(path: &Path) -> io::Result<Option<Mounted>> {
     let table = std::fs::read("/proc/self/mountinfo")?;

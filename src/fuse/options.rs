@@ -21,6 +21,8 @@ pub struct MountSettings {
     pub source: OsString,
     /// Whether the kernel may read stored files by itself.
     pub passthrough: bool,
+    /// Whether the kernel refuses every change, control files among them.
+    pub read_only: bool,
 }
 
 /// Asks for what we want. Returns whether the kernel can pass reads through.

@@ -56,7 +56,7 @@ impl Mount {
         runtime: &Handle,
     ) -> Result<Self, FuseError> {
         let scope = Scope::new();
-        let (device, ours) = mount(&settings.mountpoint, &settings.source)?;
+        let (device, ours) = mount(settings)?;
         let taken_back = |error| {
             // Nothing serves it: left there it would hang whoever looks.
             drop(ours.take_away());

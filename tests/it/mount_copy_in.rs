@@ -85,6 +85,7 @@ impl Tree {
             mountpoint: place.path().to_owned(),
             source: "copies".into(),
             passthrough: true,
+            read_only: false,
         };
         let mount = Mount::start(&fs, &settings, runtime.handle()).unwrap();
         Self {

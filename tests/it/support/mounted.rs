@@ -71,6 +71,7 @@ pub(crate) fn start(
         mountpoint: mountpoint.to_owned(),
         source: "/nfs/store,ro".into(),
         passthrough,
+        read_only: false,
     };
     Mount::start(&Arc::clone(&eyes.fs), &settings, runtime.handle())
 }
