@@ -13,7 +13,7 @@ use super::origin::Place;
 pub struct Problem {
     /// Where it stands.
     pub place: Place,
-    /// `[section] key`, or what the sentence is about.
+    /// `[section] key`, or what the sentence is about; empty if the place says it.
     pub about: String,
     /// What is wrong with it and what would be right. Never holds a secret.
     pub what: String,
@@ -21,7 +21,11 @@ pub struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}: {}", self.place, self.about, self.what)
+        write!(f, "{}: ", self.place)?;
+        if !self.about.is_empty() {
+            write!(f, "{}: ", self.about)?;
+        }
+        f.write_str(&self.what)
     }
 }
 

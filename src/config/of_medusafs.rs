@@ -50,8 +50,10 @@ pub(super) fn nodes(
             sections.entry(node.to_owned()).or_insert_with(|| format!("node {node}"));
         } else if !is_own_option(name) {
             let meant = meant(name, OWN_KEYS.iter().map(|key| key.name));
-            let what = format!("medusafs has no such option{meant}");
-            resolver.problem(Place::Option(name.clone()), "options", what);
+            let what = format!(
+                "medusafs has no such option{meant}; it takes the keys of [medusafs], and ro"
+            );
+            resolver.problem(Place::Option(name.clone()), "", what);
         }
     }
     let mut nodes = BTreeMap::new();

@@ -32,18 +32,10 @@ impl std::fmt::Debug for Jobs {
 }
 
 impl Jobs {
-    /// The jobs below `state_dir`, which is made (0700) if it is missing. `program` is this
-    /// program, started as `program job ID` for each job.
-    pub fn open(
-        state_dir: &Path,
-        program: PathBuf,
-        clock: Arc<dyn Clock>,
-    ) -> Result<Self, JobsError> {
-        let directory = state_dir.join("jobs");
-        DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(|source| {
-            JobsError::Folder { doing: "make", path: directory.clone(), source }
-        })?;
-        Ok(Self { directory, program, clock, children: Arc::default() })
+    /// The jobs below `state_dir`, which is made (0700) with the first. `program` is this program,
+    /// started as `program job ID` for each job.
+    pub fn open(state_dir: &Path, program: PathBuf, clock: Arc<dyn Clock>) -> Self {
+        Self { directory: state_dir.join("jobs"), program, clock, children: Arc::default() }
     }
 
     /// Writes down what is wanted and starts the process that does it. It goes on whatever
@@ -133,7 +125,11 @@ impl Jobs {
         let wrong =
             |source| JobsError::Folder { doing: "list", path: self.directory.clone(), source };
         let mut folders = Vec::new();
-        for entry in fs::read_dir(&self.directory).map_err(wrong)? {
+        let entries = match fs::read_dir(&self.directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(folders),
+            entries => entries.map_err(wrong)?,
+        };
+        for entry in entries {
             let name = entry.map_err(wrong)?.file_name();
             // A draft that a crash left begins with a dot, and is no id.
             if let Some(Ok(id)) = name.to_str().map(JobId::parse) {
@@ -181,6 +177,9 @@ impl Jobs {
         config: &ConfigFrom,
         asked_at: UnixSeconds,
     ) -> Result<Folder, JobsError> {
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.directory).map_err(
+            |source| JobsError::Folder { doing: "make", path: self.directory.clone(), source },
+        )?;
         let mut named_at = asked_at;
         loop {
             let id = JobId::new(named_at, work.kind(), work.about())?;
