@@ -26,7 +26,7 @@ pub struct ConfigArgs {
     #[arg(short, long = "config", value_name = "INI", default_value = "/etc/medusa/medusa.ini")]
     pub config: PathBuf,
     /// Settings that stand above the files, as for a mount: KEY=VALUE,…
-    #[arg(short, long = "options", value_name = "KEY=VALUE,…", value_delimiter = ',')]
+    #[arg(short, long = "options", value_name = "KEY=VALUE,…")]
     pub options: Vec<String>,
 }
 

@@ -27,6 +27,7 @@ pub(super) async fn backup(args: BackupArgs, output: Output) -> Result<(), Failu
     let name = args.name.unwrap_or_else(|| now.format("%Y%m%d%H%M"));
     let name = BackupName::for_new(&name).map_err(|error| Failure::of(Exit::Usage, &error))?;
     let node = args.node.as_deref().map(parse_node).transpose()?;
+    settings.check_key()?;
     let catalog = settings.catalog()?;
     let backups = catalog.backups();
     let finishes = node.is_some() && backups.get(&name).is_some();
@@ -90,6 +91,7 @@ pub(super) async fn restore(args: RestoreArgs, output: Output) -> Result<(), Fai
     }
     let node = parse_node(&args.node)?;
     let name = BackupName::parse(&args.name).map_err(|error| Failure::of(Exit::Usage, &error))?;
+    settings.check_key()?;
     let catalog = settings.catalog()?;
     let backups = catalog.backups();
     let has_node = backups.get(&name).is_some_and(|backup| backup.nodes.contains_key(&node));

@@ -5,8 +5,6 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::cluster::{Finding, KnownNodes, Looked, Memory, Severity, stored_names, survey};
-use crate::config::check_key_file;
-use crate::medusa::Layout;
 use crate::model::{ByteSize, Clock, JobId, JobKind, SystemClock};
 use crate::tasks::Scope;
 
@@ -28,12 +26,9 @@ struct Checked {
 /// Looks at everything.
 pub(super) async fn check(config: &ConfigArgs, json: bool, output: Output) -> Result<(), Failure> {
     let settings = Settings::load(config, output)?;
-    if let Some(key) = &settings.config.ssh.key_file {
-        check_key_file(key).map_err(|error| Failure::of(Exit::Usage, &error))?;
-    }
+    settings.check_key()?;
     let store = settings.store()?;
-    let layout = Layout::new(settings.config.storage.prefix.as_deref())
-        .map_err(|error| Failure::of(Exit::Usage, &error))?;
+    let layout = settings.layout()?;
     let scope = Scope::new();
     let job = JobId::new(SystemClock.now(), JobKind::Backup, "check")
         .map_err(|error| Failure::of(Exit::Unwished, &error))?;

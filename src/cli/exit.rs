@@ -40,7 +40,7 @@ pub struct Failure {
     pub exit: Exit,
     /// What failed, where and why.
     pub message: String,
-    /// What to do next, if we know; printed on a line of its own.
+    /// What to do next, if we know; printed behind the message, below one of several lines.
     pub hint: Option<String>,
 }
 
@@ -55,7 +55,12 @@ impl Failure {
         Self::new(exit, ErrorChain(error).to_string())
     }
 
-    /// The same, with what to do next.
+    /// A failure that whoever failed has told already.
+    pub fn told(exit: Exit) -> Self {
+        Self::new(exit, "")
+    }
+
+    /// The same, with what to do next: it goes on with the sentence.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
@@ -66,6 +71,7 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
-        self.hint.as_ref().map_or(Ok(()), |hint| write!(f, "\n  {hint}"))
+        let parted = if self.message.contains('\n') { "\n" } else { "; " };
+        self.hint.as_ref().map_or(Ok(()), |hint| write!(f, "{parted}{hint}"))
     }
 }

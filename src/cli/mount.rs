@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::catalog::{Catalog, CatalogSettings};
-use crate::config::{BackupMode, BackupPolicy, Config, Group, Passthrough, Sources, split_options};
+use crate::config::{BackupMode, BackupPolicy, Config, Group, Passthrough, Sources};
 use crate::fs::copy_in::{Copies, CopyParts, RestoreWork, Share};
 use crate::fs::{BackupBy, ByJobs, CopyIn, Doing, FsParts, FsSettings, LookingOnly, MedusaFs};
 use crate::fuse::{
-    FuseError, Mount, MountSettings, Started, leave_terminal, ready, start_in_background,
+    FuseError, Mount, MountSettings, Started, can_mount_on, leave_terminal, ready,
+    start_in_background,
 };
 use crate::jobs::{ConfigFrom, Jobs};
 use crate::medusa::{Layout, Mode};
@@ -21,6 +22,9 @@ use crate::store::{BlockingPool, PoolLimits, Store};
 use crate::tasks::Scope;
 use crate::view::Rights;
 
+use super::mount_options::MountOptions;
+use super::settings::{check_key, program};
+use super::share::{open_named_store, open_store};
 use super::{Exit, Failure, MountArgs, Output, environment};
 
 /// Manifests may take what is left of `memory` beside this, for everything else.
@@ -29,8 +33,12 @@ const BESIDE_MANIFESTS: u64 = 30 << 20;
 /// Mounts, and returns when the tree answers; in the foreground, when it is unmounted.
 pub(super) fn mount(args: &MountArgs, output: Output) -> Result<(), Failure> {
     let told = Told::by(args)?;
+    if !args.ready {
+        // Before anything is made: a mountpoint, a log. What is wrong is said here, by the one
+        // whom the person sees.
+        told.can_be_mounted()?;
+    }
     if !args.foreground && !args.ready {
-        // What is wrong is said here, by the one whom the person sees.
         return in_background(&told);
     }
     if args.ready {
@@ -64,12 +72,9 @@ impl Told {
         let absolute = |path: &Path| {
             std::path::absolute(path).map_err(|error| Failure::of(Exit::Usage, &error))
         };
-        let mut options = Vec::new();
-        for text in &args.config.options {
-            let more = split_options(text)
-                .map_err(|why| Failure::new(Exit::Usage, format!("-o {text}: {why}")))?;
-            options.extend(more);
-        }
+        let is_root = nix::unistd::geteuid().is_root();
+        let MountOptions { settings: options, read_only } =
+            MountOptions::sort(&args.config.options, is_root)?;
         let mountpoint = absolute(&args.mountpoint)?;
         let mut again = vec![OsString::from("mount"), OsString::from("--ready")];
         for text in &args.config.options {
@@ -99,24 +104,48 @@ impl Told {
         Ok(Self {
             config,
             from,
-            settings: MountSettings { mountpoint, source, passthrough },
+            settings: MountSettings { mountpoint, source, passthrough, read_only },
             again,
         })
+    }
+
+    /// Looks at everything that a mount and its jobs need on this host, and makes nothing. The
+    /// mount itself reads no key: that one can be used is looked at here, and not kept.
+    fn can_be_mounted(&self) -> Result<(), Failure> {
+        can_mount_on(&self.settings.mountpoint).map_err(|error| failure(&error))?;
+        if self.has_cluster() && !self.settings.read_only {
+            check_key(&self.config)?;
+        }
+        rights_of(&self.config)?;
+        self.store().map(drop)
+    }
+
+    fn store(&self) -> Result<Store, Failure> {
+        match &self.from {
+            Some(_) => open_store(&self.config),
+            None => open_named_store(&self.config),
+        }
+    }
+
+    fn has_cluster(&self) -> bool {
+        self.from.is_some() && has_cluster(&self.config)
     }
 }
 
 fn in_background(told: &Told) -> Result<(), Failure> {
     match start_in_background(&told.again).map_err(|error| failure(&error))? {
         Started::Ready => Ok(()),
-        Started::Ended(status) => Err(Failure {
-            exit: match status.code() {
-                Some(2) => Exit::Usage,
-                Some(3) => Exit::Unreachable,
-                Some(4) => Exit::Busy,
-                _ => Exit::Unwished,
-            },
-            message: format!("{} is not mounted", told.settings.mountpoint.display()),
-            hint: None,
+        // It has said why, but for a signal.
+        Started::Ended(status) => Err(match status.code() {
+            Some(1) => Failure::told(Exit::Unwished),
+            Some(2) => Failure::told(Exit::Usage),
+            Some(3) => Failure::told(Exit::Unreachable),
+            Some(4) => Failure::told(Exit::Busy),
+            _ => Failure::new(
+                Exit::Unwished,
+                format!("{} is not mounted: {status}", told.settings.mountpoint.display()),
+            )
+            .hint("the log is mount.log in state_dir; -f shows it"),
         }),
     }
 }
@@ -147,13 +176,7 @@ async fn serve(
 
 fn file_system(told: &Told, scope: &Scope) -> Result<MedusaFs, Failure> {
     let config = &told.config;
-    let root = config.store_root();
-    let store = Store::open(&root).map_err(|error| {
-        Failure::of(Exit::Unreachable, &error).hint(format!(
-            "is the share mounted, and is {} the directory that holds the nodes' directories?",
-            root.display()
-        ))
-    })?;
+    let store = told.store()?;
     let layout = Layout::new(config.storage.prefix.as_deref())
         .map_err(|error| Failure::of(Exit::Usage, &error))?;
     let memory = ByteSize(config.medusafs.memory.0.saturating_sub(BESIDE_MANIFESTS) / 2);
@@ -161,8 +184,8 @@ fn file_system(told: &Told, scope: &Scope) -> Result<MedusaFs, Failure> {
     let catalog = Catalog::new(store, layout, catalog);
     let pool = BlockingPool::new(PoolLimits::default());
     let (doing, copy_in): (Arc<dyn Doing>, Arc<dyn CopyIn>) =
-        if let Some(from) = told.from.clone().filter(|_| has_cluster(config)) {
-            let doing = begin_and_watch(config, from, scope)?;
+        if let Some(from) = told.from.clone().filter(|_| told.has_cluster()) {
+            let doing = begin_and_watch(told, from, scope)?;
             let share = Share::new(catalog.clone(), pool.clone(), config.medusafs.deadline);
             let work: Arc<dyn RestoreWork> = Arc::<ByJobs>::clone(&doing);
             let copies = Copies::open(CopyParts {
@@ -188,20 +211,17 @@ fn file_system(told: &Told, scope: &Scope) -> Result<MedusaFs, Failure> {
     }))
 }
 
-fn begin_and_watch(
-    config: &Config,
-    from: ConfigFrom,
-    scope: &Scope,
-) -> Result<Arc<ByJobs>, Failure> {
-    let program = std::env::current_exe().map_err(|error| Failure::of(Exit::Unwished, &error))?;
-    let jobs = Jobs::open(&config.medusafs.state_dir, program, Arc::new(SystemClock))
-        .map_err(|error| Failure::of(Exit::Unwished, &error))?;
+fn begin_and_watch(told: &Told, from: ConfigFrom, scope: &Scope) -> Result<Arc<ByJobs>, Failure> {
+    let config = &told.config;
+    let jobs = Jobs::open(&config.medusafs.state_dir, program()?, Arc::new(SystemClock));
     let mode = match config.medusafs.mode {
         BackupMode::Full => Mode::Full,
         BackupMode::Differential => Mode::Differential,
     };
     let doing = Arc::new(ByJobs::new(jobs, from, mode, Arc::new(SystemClock)));
-    doing.recover();
+    if !told.settings.read_only {
+        doing.recover();
+    }
     doing.look();
     drop(scope.spawn(Arc::clone(&doing).watch()));
     Ok(doing)
@@ -217,11 +237,10 @@ fn has_cluster(config: &Config) -> bool {
 
 fn settings_of(told: &Told) -> Result<FsSettings, Failure> {
     let medusafs = &told.config.medusafs;
-    let cluster = told.from.is_some() && has_cluster(&told.config);
     Ok(FsSettings {
         rights: rights_of(&told.config)?,
         backup: match medusafs.backup {
-            _ if !cluster => BackupBy::NoCluster,
+            _ if !told.has_cluster() => BackupBy::NoCluster,
             BackupPolicy::Mkdir => BackupBy::Mkdir,
             BackupPolicy::Command => BackupBy::Command,
             BackupPolicy::Off => BackupBy::Off,
@@ -281,5 +300,13 @@ pub(super) fn failure(error: &FuseError) -> Failure {
         | FuseError::Connection(_)
         | FuseError::Background(_) => Exit::Unwished,
     };
-    Failure::of(exit, error)
+    let failure = Failure::of(exit, error);
+    match error {
+        FuseError::NoDevice(_) => failure.hint(
+            "load the kernel's module with `modprobe fuse`, or let the container have the device",
+        ),
+        FuseError::InUse { .. } => failure.hint("unmount that first, or mount somewhere else"),
+        FuseError::NotADirectory(_) => failure.hint("mount on a directory"),
+        _ => failure,
+    }
 }

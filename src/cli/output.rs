@@ -37,8 +37,11 @@ impl Output {
         self.line(text)
     }
 
-    /// What failed, on standard error, under the program's name.
+    /// What failed, on standard error, under the program's name; nothing if it was told already.
     pub fn failure(self, failure: &Failure) {
+        if failure.message.is_empty() {
+            return;
+        }
         let written = writeln!(io::stderr().lock(), "medusafs: {failure}");
         // Nobody is left to tell.
         drop(written);

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap::error::ErrorKind;
 
 use super::{
     Args, Command, Exit, Failure, Output, backup, check, job, jobs, list, mount, trust, unmount,
@@ -15,13 +16,22 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let output = Output;
     let args = match Args::try_parse_from(arguments) {
         Ok(args) => args,
-        Err(asked) => {
-            // clap prints help and version to stdout and calls that an error too.
-            let exit = if asked.use_stderr() { Exit::Usage } else { Exit::Wished };
+        // clap prints help and version to stdout and calls that an error too.
+        Err(asked) if !asked.use_stderr() => {
             return match asked.print() {
-                Ok(()) => exit.into(),
+                Ok(()) => Exit::Wished.into(),
                 Err(_gone) => Exit::Unwished.into(),
             };
+        }
+        Err(asked) if asked.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            return match asked.print() {
+                Ok(()) => Exit::Usage.into(),
+                Err(_gone) => Exit::Unwished.into(),
+            };
+        }
+        Err(asked) => {
+            output.failure(&wrong_usage(&asked.to_string()));
+            return Exit::Usage.into();
         }
     };
     match dispatch(args.command, output) {
@@ -31,6 +41,31 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             failure.exit.into()
         }
     }
+}
+
+/// What clap says on many lines, as one sentence: what is wrong, then what is near to it, then
+/// where to read on.
+fn wrong_usage(said: &str) -> Failure {
+    let joined = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut parts = said.split("\n\n");
+    let first = parts.next().unwrap_or_default();
+    let mut what = joined(first.trim_start_matches("error:"));
+    let (mut near, mut usage) = (None, "medusafs");
+    for part in parts.map(str::trim) {
+        if let Some(tip) = part.strip_prefix("tip: ") {
+            near.get_or_insert_with(|| joined(tip));
+        } else if let Some(line) = part.strip_prefix("Usage: ") {
+            usage = line;
+        }
+    }
+    if let Some(near) = near {
+        what = format!("{what} ({near})");
+    }
+    let command: Vec<&str> = usage
+        .split_whitespace()
+        .take_while(|word| word.starts_with(|letter: char| letter.is_ascii_lowercase()))
+        .collect();
+    Failure::new(Exit::Usage, what).hint(format!("see `{} --help`", command.join(" ")))
 }
 
 fn dispatch(command: Command, output: Output) -> Result<(), Failure> {
@@ -71,6 +106,33 @@ fn dispatch(command: Command, output: Output) -> Result<(), Failure> {
             // A thread that hangs on the share would hold up the end for ever.
             runtime.shutdown_background();
             ended
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(line: &str) -> String {
+        let asked = Args::try_parse_from(line.split(' ')).unwrap_err();
+        wrong_usage(&asked.to_string()).to_string()
+    }
+
+    #[test]
+    fn wrong_usage_is_one_sentence_that_says_where_to_read_on() {
+        assert_eq!(
+            said("medusafs mount"),
+            "the following required arguments were not provided: <MOUNTPOINT>; see `medusafs mount \
+             --help`"
+        );
+        assert!(said("medusafs mount --frob x").starts_with("unexpected argument '--frob' found"));
+        assert!(said("medusafs stat").contains("a similar subcommand exists: 'status'"));
+        assert!(said("medusafs stat").ends_with("; see `medusafs --help`"));
+        for line in
+            ["medusafs mount", "medusafs backup --nodes a", "medusafs frob", "medusafs list x"]
+        {
+            assert_eq!(said(line).lines().count(), 1, "{line}");
         }
     }
 }

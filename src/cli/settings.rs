@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::catalog::{Catalog, CatalogSettings, Depth};
 use crate::cluster::Reach;
-use crate::config::{Config, Sources, split_options};
+use crate::config::{Config, Sources, check_key_file, split_options};
 use crate::jobs::{AskedBy, ConfigFrom, Jobs};
 use crate::medusa::Layout;
 use crate::model::{JobId, SystemClock};
@@ -13,6 +13,7 @@ use crate::store::Store;
 use crate::tasks::Scope;
 
 use super::args::environment;
+use super::share::open_store;
 use super::{ConfigArgs, Exit, Failure, Output};
 
 /// The configuration, and where a job finds it again.
@@ -31,10 +32,7 @@ impl Settings {
     pub(super) fn load(args: &ConfigArgs, output: Output) -> Result<Self, Failure> {
         let mut options = Vec::new();
         for text in &args.options {
-            options.extend(
-                split_options(text)
-                    .map_err(|why| Failure::new(Exit::Usage, format!("-o {text}: {why}")))?,
-            );
+            options.extend(split_options(text).map_err(|why| Failure::new(Exit::Usage, why))?);
         }
         // A job that reads it later stands somewhere else.
         let medusa_ini =
@@ -50,27 +48,21 @@ impl Settings {
 
     /// The jobs of this host.
     pub(super) fn jobs(&self) -> Result<Jobs, Failure> {
-        Jobs::open(&self.config.medusafs.state_dir, program()?, Arc::new(SystemClock))
-            .map_err(|error| Failure::of(Exit::Unwished, &error))
+        Ok(Jobs::open(&self.config.medusafs.state_dir, program()?, Arc::new(SystemClock)))
     }
 
     /// The store, as this host sees it.
+    ///
+    /// # Errors
+    ///
+    /// Exit 3 if the share is not there, exit 2 if what is there is no store.
     pub(super) fn store(&self) -> Result<Store, Failure> {
-        let root = self.config.store_root();
-        Store::open(&root).map_err(|error| {
-            Failure::of(Exit::Unreachable, &error).hint(format!(
-                "is the share mounted at {}? A first backup needs the directory {}: make it, if \
-                 the share is there",
-                self.config.storage.base_path.display(),
-                root.display()
-            ))
-        })
+        open_store(&self.config)
     }
 
     /// What is in the store, read just now.
     pub(super) fn catalog(&self) -> Result<Catalog, Failure> {
-        let layout = Layout::new(self.config.storage.prefix.as_deref())
-            .map_err(|error| Failure::of(Exit::Usage, &error))?;
+        let layout = self.layout()?;
         let settings =
             CatalogSettings { memory: self.config.medusafs.memory, ..CatalogSettings::default() };
         let catalog = Catalog::new(self.store()?, layout, settings);
@@ -80,6 +72,30 @@ impl Settings {
         catalog.find_unindexed().map_err(unreachable)?;
         catalog.deepen(Depth::All, usize::MAX).error.map_or(Ok(catalog), |e| Err(unreachable(e)))
     }
+
+    /// Where things lie in the store.
+    pub(super) fn layout(&self) -> Result<Layout, Failure> {
+        Layout::new(self.config.storage.prefix.as_deref())
+            .map_err(|error| Failure::of(Exit::Usage, &error))
+    }
+
+    /// Sees to it that jobs can log in to nodes, before one is begun.
+    ///
+    /// # Errors
+    ///
+    /// Exit 2: the key file is missing, encrypted, or can be used by others.
+    pub(super) fn check_key(&self) -> Result<(), Failure> {
+        check_key(&self.config)
+    }
+}
+
+/// Whether the configured key can be used without a person. What is read of it is not kept.
+pub(super) fn check_key(config: &Config) -> Result<(), Failure> {
+    config
+        .ssh
+        .key_file
+        .as_ref()
+        .map_or(Ok(()), |key| check_key_file(key).map_err(|error| Failure::of(Exit::Usage, &error)))
 }
 
 /// This program's own path, which a job's process and an agent are started from.

@@ -22,3 +22,4 @@ mod staging_model;
 mod store_contract;
 mod support;
 mod work_done;
+mod wrong_use;

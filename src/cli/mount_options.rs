@@ -1,0 +1,143 @@
+//! The words behind `-o` of a mount: settings, flags of a mount, and what fstab and systemd add.
+
+use crate::config::split_options;
+
+use super::{Exit, Failure};
+
+/// What was asked for behind `-o`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct MountOptions {
+    /// Medusafs's own settings; whether there are such is for [`crate::config`] to say.
+    pub(super) settings: Vec<(String, String)>,
+    /// `ro`: the kernel refuses every change, so nothing can be begun through this mount.
+    pub(super) read_only: bool,
+}
+
+/// Words that change nothing here: for mount(8), fstab or systemd, or true of every mount of ours
+/// (which is `nosuid,nodev,noexec,noatime`, whoever asks for the contrary).
+const WITHOUT_EFFECT: &[&str] = &[
+    "_netdev",
+    "_rnetdev",
+    "async",
+    "atime",
+    "auto",
+    "comment",
+    "default_permissions",
+    "defaults",
+    "dev",
+    "diratime",
+    "dirsync",
+    "exec",
+    "fail",
+    "group",
+    "helper",
+    "iversion",
+    "lazytime",
+    "loud",
+    "mand",
+    "noatime",
+    "noauto",
+    "nodev",
+    "nodiratime",
+    "noexec",
+    "nofail",
+    "nogroup",
+    "noiversion",
+    "nolazytime",
+    "nomand",
+    "noowner",
+    "norelatime",
+    "nostrictatime",
+    "nosuid",
+    "nouser",
+    "nousers",
+    "owner",
+    "relatime",
+    "silent",
+    "sloppy",
+    "strictatime",
+    "suid",
+    "sync",
+    "uhelper",
+    "user",
+    "users",
+];
+
+impl MountOptions {
+    /// Sorts the texts of all `-o`; `is_root` tells whether every user will see the tree.
+    ///
+    /// # Errors
+    ///
+    /// Exit 2: a quote that is not closed, a remount, a tree for others by an ordinary user.
+    pub(super) fn sort(texts: &[String], is_root: bool) -> Result<Self, Failure> {
+        let wrong = |what: String| Failure::new(Exit::Usage, what);
+        let mut sorted = Self::default();
+        for text in texts {
+            let options = split_options(text).map_err(wrong)?;
+            for (name, value) in options {
+                match name.as_str() {
+                    "ro" => sorted.read_only = true,
+                    "rw" => sorted.read_only = false,
+                    "remount" => {
+                        return Err(wrong("-o remount: a medusafs is not remounted".to_owned())
+                            .hint("unmount it and mount it again; jobs go on meanwhile"));
+                    }
+                    "allow_other" | "allow_root" if is_root => {}
+                    "allow_other" | "allow_root" => {
+                        let what = format!("-o {name}: the mount of an ordinary user is his alone");
+                        return Err(wrong(what).hint("mount as root, and set read_group"));
+                    }
+                    _ if name.starts_with("x-") || name.starts_with("X-") => {}
+                    known if WITHOUT_EFFECT.contains(&known) => {}
+                    _ => sorted.settings.push((name, value)),
+                }
+            }
+        }
+        Ok(sorted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sorted(texts: &[&str]) -> MountOptions {
+        let texts: Vec<_> = texts.iter().map(|text| (*text).to_owned()).collect();
+        MountOptions::sort(&texts, true).unwrap()
+    }
+
+    #[test]
+    fn words_of_fstab_are_taken_and_settings_are_kept_with_their_commas() {
+        let text = "rw,_netdev,nofail,x-systemd.requires=nfs.mount,contact_points=\"a,b\",user=me";
+        let kept = sorted(&[text, "allow_other,default_permissions,allow_delete"]);
+        let settings: Vec<_> =
+            kept.settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        assert_eq!(settings, [("contact_points", "a,b"), ("allow_delete", "true")]);
+        assert!(!kept.read_only);
+    }
+
+    #[test]
+    fn of_ro_and_rw_the_later_counts() {
+        assert!(sorted(&["rw", "nosuid,ro"]).read_only);
+        assert!(!sorted(&["ro,rw"]).read_only);
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_refused_in_a_sentence() {
+        let said =
+            |text: &str| MountOptions::sort(&[text.to_owned()], false).unwrap_err().to_string();
+        assert!(said("remount,ro").contains("unmount it and mount it again"));
+        assert!(said("allow_other").contains("his alone"));
+        assert!(said("a=\"b").contains("quote"));
+    }
+
+    /// The two packages share no code, so that they agree is tested on their text.
+    #[test]
+    fn whatever_mount_8_s_helper_drops_is_taken_here_too() {
+        let helper = include_str!("../../mount-helper/src/options.rs");
+        let list = helper.split("const NOT_FOR_US").nth(1).unwrap().split("];").next().unwrap();
+        let words: Vec<_> = list.split('"').skip(1).step_by(2).collect();
+        assert!(words.len() > 25, "{words:?}");
+        assert_eq!(sorted(&[&words.join(",")]), MountOptions::default());
+    }
+}
