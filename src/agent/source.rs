@@ -2,28 +2,52 @@
 
 use std::fs::File;
 use std::io::{self, IoSliceMut};
-use std::num::NonZeroU64;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use rustix::fs::{Advice, OFlags, fadvise};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
-/// The shortest and longest piece that is looked for in the cache, and fetched if it is not there.
-const PIECE: std::ops::RangeInclusive<usize> = (64 << 10)..=(256 << 10);
+/// `RWF_DONTCACHE`, of Linux 6.14: what is in the page cache is read from there and stays, what
+/// has to be fetched is dropped as it is read.
+const DONT_CACHE: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x80);
+
+/// A read past the page cache asks the disk itself: for so much at once, that it is fast.
+const PIECE: usize = 1 << 20;
+
+/// No disk has larger blocks: to those, place and memory of a read past the page cache are aligned.
+const BLOCK: usize = 4096;
+
+/// What is smaller is read the ordinary way: Cassandra has just written it, or it weighs nothing.
+const SMALL: u64 = 256 << 10;
 
 /// A file of a snapshot, read once from its beginning.
 ///
 /// It is the same inode as Cassandra's live file, whose hot pages must stay in the page cache,
-/// while a terabyte of cold ones must not drive others out. So what is in the cache is read from
-/// there and left, and what had to be fetched is dropped again. Read-ahead would blur the
-/// difference and is off; several files are read at once instead.
+/// while a terabyte of cold ones must not drive others out. The kernel does just that where it
+/// knows how ([`DONT_CACHE`]); an older one reads past its cache.
 #[derive(Debug)]
 pub(super) struct Source {
     file: File,
     at: u64,
-    piece: usize,
-    tells_cached: bool,
+    way: Way,
+}
+
+/// How the next bytes are read.
+#[derive(Debug)]
+enum Way {
+    DontCache,
+    Direct(Piece),
+    Plain,
+}
+
+/// What was read last past the page cache.
+#[derive(Debug)]
+struct Piece {
+    memory: Vec<u8>,
+    aligned: usize,
+    taken: usize,
+    filled: usize,
 }
 
 impl Source {
@@ -36,9 +60,7 @@ impl Source {
         if !file.metadata()?.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
         }
-        // Advice that a file system does not take changes speed only.
-        let tells_cached = fadvise(&file, 0, None, Advice::Random).is_ok();
-        Ok(Self { file, at: 0, piece: *PIECE.start(), tells_cached })
+        Ok(Self { file, at: 0, way: Way::DontCache })
     }
 
     /// The file itself.
@@ -50,78 +72,94 @@ impl Source {
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut filled = 0;
         while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            match self.read_piece(rest)? {
-                0 => break,
-                got => filled += got,
+            match self.read_some(rest) {
+                Ok(0) => break,
+                Ok(got) => {
+                    self.at = self.at.saturating_add(got as u64);
+                    filled += got;
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) if self.can_do_worse() => {
+                    self.do_worse()?;
+                }
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(filled)
     }
 
-    /// A piece of the file: from the cache if it has the beginning of it, else from the disk.
-    /// Pieces grow while nothing is found cached, and are small beside what is, so that little
-    /// that was cached is dropped by mistake.
-    fn read_piece(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let longest = if self.tells_cached { self.piece.min(into.len()) } else { into.len() };
-        let piece = into.get_mut(..longest).unwrap_or_default();
-        let got = match self.read_cached(piece)? {
-            Some(got) => {
-                self.piece = *PIECE.start();
-                got
+    fn read_some(&mut self, into: &mut [u8]) -> Result<usize, Errno> {
+        match &mut self.way {
+            Way::DontCache => {
+                preadv2(&self.file, &mut [IoSliceMut::new(into)], self.at, DONT_CACHE)
             }
-            None => self.fetch(piece)?,
-        };
-        self.at = self.at.saturating_add(got as u64);
-        Ok(got)
-    }
-
-    /// What the page cache has at the beginning of this piece; none if that is nothing, or cannot
-    /// be known. If it is nothing, the kernel has begun to fetch all of the piece.
-    fn read_cached(&mut self, piece: &mut [u8]) -> io::Result<Option<usize>> {
-        while self.tells_cached {
-            let mut into = [IoSliceMut::new(piece)];
-            match preadv2(&self.file, &mut into, self.at, ReadWriteFlags::NOWAIT) {
-                Ok(got) => return Ok(Some(got)),
-                Err(Errno::AGAIN) => return Ok(None),
-                Err(Errno::INTR) => {}
-                Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => self.tells_cached = false,
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(None)
-    }
-
-    /// Reads a piece from the disk and drops all of it from the cache.
-    fn fetch(&mut self, piece: &mut [u8]) -> io::Result<usize> {
-        self.piece = self.piece.saturating_mul(2).min(*PIECE.end());
-        loop {
-            match rustix::io::pread(&self.file, &mut *piece, self.at) {
-                Ok(got) => {
-                    self.drop_cached(piece.len());
-                    return Ok(got);
+            Way::Direct(piece) => {
+                if piece.taken == piece.filled {
+                    piece.fill(&self.file, self.at)?;
                 }
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
+                Ok(piece.take(into))
             }
+            Way::Plain => rustix::io::pread(&self.file, into, self.at),
         }
     }
 
-    /// Takes what was just fetched out of the page cache. If that fails it only stays there.
-    fn drop_cached(&self, bytes: usize) {
-        if let Some(bytes) = NonZeroU64::new(bytes as u64).filter(|_| self.tells_cached)
-            && let Err(error) = fadvise(&self.file, self.at, Some(bytes), Advice::DontNeed)
-        {
-            tracing::trace!(%error, "not dropped from the page cache");
+    fn can_do_worse(&self) -> bool {
+        !matches!(self.way, Way::Plain)
+    }
+
+    /// The way was not known to this kernel, or to the file system: takes the next best one.
+    fn do_worse(&mut self) -> io::Result<()> {
+        let flags = fcntl_getfl(&self.file)?;
+        let past_the_cache = matches!(self.way, Way::DontCache)
+            && self.file.metadata()?.len() >= SMALL
+            && fcntl_setfl(&self.file, flags | OFlags::DIRECT).is_ok();
+        self.way = if past_the_cache {
+            Way::Direct(Piece::new())
+        } else {
+            fcntl_setfl(&self.file, flags - OFlags::DIRECT)?;
+            Way::Plain
+        };
+        Ok(())
+    }
+}
+
+impl Piece {
+    fn new() -> Self {
+        let memory = vec![0; PIECE + BLOCK];
+        let aligned = memory.as_ptr().align_offset(BLOCK).min(BLOCK);
+        Self { memory, aligned, taken: 0, filled: 0 }
+    }
+
+    /// Reads what comes at `at`. After a short read, which ends where no block does, the disk
+    /// refuses this way with EINVAL: at the end of a file another one finds that nothing is left.
+    fn fill(&mut self, file: &File, at: u64) -> Result<(), Errno> {
+        (self.taken, self.filled) = (0, 0);
+        let room = self.memory.get_mut(self.aligned..).and_then(|room| room.get_mut(..PIECE));
+        self.filled = rustix::io::pread(file, room.unwrap_or_default(), at)?;
+        Ok(())
+    }
+
+    fn take(&mut self, into: &mut [u8]) -> usize {
+        let there = self.memory.get(self.aligned..).unwrap_or_default();
+        let there = there.get(self.taken..self.filled).unwrap_or_default();
+        let count = there.len().min(into.len());
+        if let (Some(into), Some(from)) = (into.get_mut(..count), there.get(..count)) {
+            into.copy_from_slice(from);
         }
+        self.taken += count;
+        count
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::fs::{Advice, fadvise};
+    use test_case::test_case;
 
-    fn read_all(path: &Path) -> Vec<u8> {
-        let mut source = Source::open(path).unwrap();
+    const BYTES: usize = 8 << 20;
+
+    fn read_all(mut source: Source) -> Vec<u8> {
         let (mut all, mut buffer) = (Vec::new(), vec![0; 300_000]);
         loop {
             match source.read(&mut buffer).unwrap() {
@@ -131,49 +169,79 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_file_reads_whole_whether_it_is_cached_or_not() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("file");
-        let content: Vec<u8> = (0..3_000_001_u32).map(|n| (n % 251) as u8).collect();
-        std::fs::write(&path, &content).unwrap();
-        assert!(read_all(&path) == content);
-        let file = File::open(&path).unwrap();
-        file.sync_all().unwrap();
-        fadvise(&file, 0, None, Advice::DontNeed).unwrap();
-        assert!(read_all(&path) == content);
+    fn known(path: &Path) -> Source {
+        Source::open(path).unwrap()
     }
 
-    /// How much of a file the page cache has: what can be read without waiting.
-    fn cached_bytes(path: &Path) -> usize {
-        let file = File::open(path).unwrap();
-        let (mut page, mut cached) = (vec![0; 4096], 0);
-        for at in (0..file.metadata().unwrap().len()).step_by(4096) {
-            // Without a fetch of its own on a miss, which would count for the next page.
-            fadvise(&file, 0, None, Advice::Random).unwrap();
-            let mut into = [IoSliceMut::new(&mut page)];
-            cached += preadv2(&file, &mut into, at, ReadWriteFlags::NOWAIT).unwrap_or(0);
+    /// As a kernel before 6.14 reads.
+    fn older(path: &Path) -> Source {
+        let mut source = Source::open(path).unwrap();
+        source.do_worse().unwrap();
+        source
+    }
+
+    fn ordinary(path: &Path) -> Source {
+        let mut source = older(path);
+        if source.can_do_worse() {
+            source.do_worse().unwrap();
         }
-        cached
+        source
     }
 
-    #[test]
-    fn what_was_cached_stays_and_what_was_fetched_goes() {
+    #[test_case(known)]
+    #[test_case(older)]
+    #[test_case(ordinary)]
+    fn a_file_reads_whole_whether_it_is_cached_or_not(open: fn(&Path) -> Source) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
-        std::fs::write(&path, vec![7; 2 << 20]).unwrap();
-        let file = File::open(&path).unwrap();
+        for bytes in [0, 1, 4096, SMALL, 3 << 20, 3_000_001] {
+            let content: Vec<u8> = (0..bytes).map(|n| (n % 251) as u8).collect();
+            std::fs::write(&path, &content).unwrap();
+            assert!(read_all(open(&path)) == content, "{bytes} bytes");
+            drop_from_memory(&path);
+            assert!(read_all(open(&path)) == content, "{bytes} bytes");
+        }
+    }
+
+    fn drop_from_memory(path: &Path) {
+        let file = File::open(path).unwrap();
         file.sync_all().unwrap();
-        let cached = cached_bytes(&path);
-        read_all(&path);
-        assert!(cached_bytes(&path) >= cached / 2, "Cassandra's pages were driven out");
         fadvise(&file, 0, None, Advice::DontNeed).unwrap();
-        if cached_bytes(&path) == 2 << 20 {
+    }
+
+    /// How many bytes this thread makes the disk read.
+    fn fetched(what: impl FnOnce()) -> usize {
+        let so_far = || {
+            let io = std::fs::read_to_string("/proc/thread-self/io").unwrap();
+            let line = io.lines().find_map(|line| line.strip_prefix("read_bytes: ")).unwrap();
+            line.parse::<usize>().unwrap()
+        };
+        let before = so_far();
+        what();
+        so_far() - before
+    }
+
+    #[test_case(known)]
+    #[test_case(older)]
+    fn what_was_cached_stays_and_what_was_fetched_goes(open: fn(&Path) -> Source) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        std::fs::write(&path, vec![7; BYTES]).unwrap();
+        let anybody = || fetched(|| drop(std::fs::read(&path).unwrap()));
+        drop_from_memory(&path);
+        if anybody() < BYTES {
             // A file system in memory: there is no disk to fetch from, and nothing to drop.
             return;
         }
-        read_all(&path);
-        assert!(cached_bytes(&path) <= 1 << 20, "a backup's pages stay");
+        read_all(open(&path));
+        assert!(anybody() < BYTES / 8, "Cassandra's pages were driven out");
+        drop_from_memory(&path);
+        let source = open(&path);
+        if matches!(source.way, Way::Plain) {
+            return;
+        }
+        read_all(source);
+        assert!(anybody() > BYTES / 8 * 7, "a backup's pages stay");
     }
 
     #[test]

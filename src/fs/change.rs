@@ -40,7 +40,7 @@ impl MedusaFs {
             let (staged, name) = self.copied_into(caller, parent, name).await?;
             let (entry, handle) =
                 self.copy_in.create(caller, &staged, name, mode, exclusive).await?;
-            let handle = self.files.open(OpenFile::Staged(handle))?;
+            let handle = self.files.open(OpenFile::Staged(handle, entry.id))?;
             Ok(Created { found: self.find_staged(&entry), handle })
         };
         let made = make.await;
@@ -149,7 +149,10 @@ impl MedusaFs {
                 }
                 (ViewPath::Backups, None) => self.remove_backup(caller, name).await,
                 (ViewPath::Node(_), None) => self.remove_backup(caller, name).await,
-                _ => Err(FsError::ReadOnly(format!("nothing is removed from {directory}"))),
+                _ => Err(FsError::ReadOnly(
+                    "directories are not removed one by one: `rmdir` removes a failed backup whole"
+                        .to_owned(),
+                )),
             }
         };
         let removed = remove.await;
@@ -227,7 +230,7 @@ impl MedusaFs {
     ) -> Result<u32, FsError> {
         let copy = async {
             let open = self.files.get(to.0)?;
-            let OpenFile::Staged(staged) = &*open else { return Err(never_written()) };
+            let OpenFile::Staged(staged, _) = &*open else { return Err(never_written()) };
             let source = self.source(from.0).await?;
             // A reply counts in 32 bits.
             let size = size.min(u64::from(u32::MAX));

@@ -89,6 +89,10 @@ impl CopyIn for LookingOnly {
         None
     }
 
+    fn path(&self, _id: StagedId) -> Option<String> {
+        None
+    }
+
     fn entry(&self, _id: StagedId) -> Option<StagedEntry> {
         None
     }

@@ -23,6 +23,7 @@ use crate::view::Known;
 use crate::view::Loaded;
 use crate::view::NodeBackupId;
 use crate::view::Rights;
+use crate::view::StagedId;
 use crate::view::Tree;
 use crate::view::ViewPath;
 use crate::view::World;
@@ -284,15 +285,22 @@ impl MedusaFs {
     pub(super) fn shown_path(&self, parent: Ino, name: &OsStr) -> String {
         let shown = match self.inodes.known(parent) {
             Some(Known::Path(ViewPath::Root)) => String::new(),
+            Some(Known::Path(ViewPath::Staged(id))) => self.shown_staged(id),
             Some(Known::Path(path) | Known::File(path, _)) => path.to_string(),
             None => "?".to_owned(),
         };
         format!("{shown}/{}", name.to_string_lossy())
     }
 
+    /// The path of what is copied in, for a message.
+    pub(super) fn shown_staged(&self, id: StagedId) -> String {
+        self.copy_in.path(id).unwrap_or_else(|| ViewPath::Staged(id).to_string())
+    }
+
     /// A path for a message.
     pub(super) fn shown_ino(&self, ino: Ino) -> String {
         match self.inodes.known(ino) {
+            Some(Known::Path(ViewPath::Staged(id))) => self.shown_staged(id),
             Some(Known::Path(path)) => path.to_string(),
             Some(Known::File(directory, place)) => {
                 // The name would need the manifest; the number is what there is without.

@@ -240,6 +240,10 @@ fn wish(directory: &ViewPath, name: &str) -> Option<Wish> {
 fn judge_finish(world: &World, wish: &Wish) -> Result<(BackupName, Option<Fqdn>), FsError> {
     let name =
         BackupName::parse(&wish.name).map_err(|error| FsError::Invalid(error.to_string()))?;
+    // Whoever stands in the directory of one that was taken back, or deleted, can still ask.
+    if !world.has_backup(&name) {
+        return Err(FsError::ReadOnly(format!("there is no backup {name} that could be finished")));
+    }
     let Some(node) = wish.node.clone().filter(|node| world.nodes().contains(node)) else {
         return Err(FsError::ReadOnly(format!(
             "in a backup one makes only the directory of a node that failed it, and {} is no node",

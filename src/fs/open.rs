@@ -10,6 +10,7 @@ use crate::view::Ino;
 use crate::view::Known;
 use crate::view::NodeBackupId;
 use crate::view::Owner;
+use crate::view::StagedId;
 use crate::view::ViewPath;
 
 use super::Caller;
@@ -45,7 +46,7 @@ pub(super) enum OpenFile {
     /// A control file that is written to.
     Verb(Owner, ControlFile),
     /// What is being copied in.
-    Staged(StagedHandle),
+    Staged(StagedHandle, StagedId),
 }
 
 impl MedusaFs {
@@ -64,7 +65,7 @@ impl MedusaFs {
         match path {
             ViewPath::Staged(id) => {
                 let handle = self.copy_in.open(caller, id, write).await?;
-                let handle = self.files.open(OpenFile::Staged(handle))?;
+                let handle = self.files.open(OpenFile::Staged(handle, id))?;
                 Ok(Opened { handle, reading: Reading::Staged })
             }
             ViewPath::ControlFile(owner, file) if file.access() == Access::Verb => {
@@ -177,7 +178,7 @@ impl MedusaFs {
         let Some(file) = self.files.close(handle) else { return false };
         match &*file {
             OpenFile::Stored { .. } => true,
-            OpenFile::Staged(staged) => {
+            OpenFile::Staged(staged, _) => {
                 self.copy_in.release(*staged).await;
                 false
             }

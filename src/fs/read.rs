@@ -54,7 +54,7 @@ impl MedusaFs {
             }
             OpenFile::Wait(owner, waiting) => self.wait(owner, waiting).await,
             OpenFile::Verb(..) => Ok(Vec::new()),
-            OpenFile::Staged(staged) => self.copy_in.read(*staged, offset, size).await,
+            OpenFile::Staged(staged, _) => self.copy_in.read(*staged, offset, size).await,
         }
     }
 
@@ -105,9 +105,9 @@ impl MedusaFs {
         let open = self.files.get(handle)?;
         let count = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         match &*open {
-            OpenFile::Staged(staged) => {
+            OpenFile::Staged(staged, id) => {
                 let written = self.copy_in.write(*staged, offset, bytes).await;
-                self.told(caller, "write", || "what is copied in".to_owned(), written)
+                self.told(caller, "write", || self.shown_staged(*id), written)
             }
             OpenFile::Verb(owner, file) => {
                 let told = self.tell(caller, owner, *file, &bytes).await;
@@ -124,9 +124,9 @@ impl MedusaFs {
     /// `close(2)` of one descriptor.
     pub async fn flush(&self, caller: Caller, handle: Handle) -> Result<(), FsError> {
         match &*self.files.get(handle)? {
-            OpenFile::Staged(staged) => {
+            OpenFile::Staged(staged, id) => {
                 let verdict = self.copy_in.flush(*staged).await;
-                self.told(caller, "close", || "what is copied in".to_owned(), verdict)
+                self.told(caller, "close", || self.shown_staged(*id), verdict)
             }
             _ => Ok(()),
         }
@@ -135,9 +135,9 @@ impl MedusaFs {
     /// `fsync(2)` of a file.
     pub async fn fsync(&self, caller: Caller, handle: Handle) -> Result<(), FsError> {
         match &*self.files.get(handle)? {
-            OpenFile::Staged(staged) => {
+            OpenFile::Staged(staged, id) => {
                 let synced = self.copy_in.sync(*staged).await;
-                self.told(caller, "fsync", || "what is copied in".to_owned(), synced)
+                self.told(caller, "fsync", || self.shown_staged(*id), synced)
             }
             _ => Ok(()),
         }

@@ -18,7 +18,7 @@ const USERS: usize = 256;
 /// The last refusals of every user.
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
-    users: Mutex<HashMap<u32, VecDeque<Refusal>>>,
+    users: Mutex<HashMap<u32, VecDeque<Kept>>>,
 }
 
 /// One call that was refused.
@@ -38,6 +38,21 @@ pub(super) struct Refusal {
     pub reason: String,
 }
 
+/// A refusal, and how often the same program met it again.
+#[derive(Debug)]
+struct Kept {
+    first: Refusal,
+    again: u64,
+}
+
+impl Kept {
+    /// `rm -r` meets the same thousands of times: that must not push out what else there was.
+    fn is_of(&self, other: &Refusal) -> bool {
+        let Refusal { time: _, pid, call, path: _, errno, reason } = &self.first;
+        (*pid, *call, *errno) == (other.pid, other.call, other.errno) && *reason == other.reason
+    }
+}
+
 impl Refusals {
     /// Keeps one.
     pub(super) fn keep(&self, uid: u32, refusal: Refusal) {
@@ -45,26 +60,35 @@ impl Refusals {
         if users.len() >= USERS && !users.contains_key(&uid) {
             let oldest = users
                 .iter()
-                .min_by_key(|(_, refusals)| refusals.back().map(|last| last.time))
+                .min_by_key(|(_, refusals)| refusals.back().map(|last| last.first.time))
                 .map(|(uid, _)| *uid);
             if let Some(oldest) = oldest {
                 users.remove(&oldest);
             }
         }
         let mine = users.entry(uid).or_default();
+        if let Some(same) = mine.iter_mut().find(|kept| kept.is_of(&refusal)) {
+            same.again = same.again.saturating_add(1);
+            return;
+        }
         if mine.len() >= KEPT_EACH {
             mine.pop_front();
         }
-        mine.push_back(refusal);
+        mine.push_back(Kept { first: refusal, again: 0 });
     }
 
     /// What a user reads: a line each, the newest last.
     pub(super) fn text(&self, uid: u32) -> String {
         let users = self.users.lock();
-        users.get(&uid).into_iter().flatten().fold(String::new(), |mut text, refusal| {
-            let Refusal { time, pid, call, path, errno, reason } = refusal;
+        users.get(&uid).into_iter().flatten().fold(String::new(), |mut text, kept| {
+            let Refusal { time, pid, call, path, errno, reason } = &kept.first;
             let reason = reason.split_whitespace().collect::<Vec<_>>().join(" ");
-            let written = writeln!(text, "{time} pid {pid} {call} {path}: {errno:?}: {reason}");
+            let again = match kept.again {
+                0 => String::new(),
+                times => format!(" (and {times} more)"),
+            };
+            let written =
+                writeln!(text, "{time} pid {pid} {call} {path}: {errno:?}: {reason}{again}");
             debug_assert!(written.is_ok(), "a string takes everything");
             text
         })
@@ -101,11 +125,26 @@ mod tests {
     fn the_last_twenty_are_kept() {
         let refusals = Refusals::default();
         for number in 0..25 {
-            refusals.keep(1, refusal(&format!("/{number}")));
+            refusals.keep(1, Refusal { pid: number, ..refusal(&format!("/{number}")) });
         }
         let text = refusals.text(1);
         assert_eq!(text.lines().count(), KEPT_EACH);
         assert!(text.contains(" /5: ") && text.contains(" /24: ") && !text.contains(" /4: "));
+    }
+
+    #[test]
+    fn what_a_program_meets_again_and_again_is_one_line() {
+        let refusals = Refusals::default();
+        refusals.keep(1, Refusal { pid: 6, ..refusal("/backups/a b") });
+        for number in 0..1000 {
+            refusals.keep(1, refusal(&format!("/{number}")));
+        }
+        let text = refusals.text(1);
+        assert_eq!(text.lines().count(), 2);
+        assert!(
+            text.ends_with("mkdir /0: EINVAL: no name for a backup (and 999 more)\n"),
+            "{text}"
+        );
     }
 
     #[test]

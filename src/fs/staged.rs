@@ -130,6 +130,9 @@ pub trait CopyIn: Send + Sync + 'static {
     /// One name of a directory.
     fn lookup(&self, parent: &StagedParent, name: &str) -> Option<StagedEntry>;
 
+    /// Where it stands, from the mount's root, for a message; none if it has gone.
+    fn path(&self, id: StagedId) -> Option<String>;
+
     /// What `stat` shows; none if it has gone.
     fn entry(&self, id: StagedId) -> Option<StagedEntry>;
 

@@ -34,6 +34,8 @@ pub(super) struct OurMount {
     pub path: PathBuf,
     /// `MAJOR:MINOR`; as long as the mount lives, nobody else's.
     pub device: String,
+    /// What it was mounted from.
+    pub source: String,
     /// Whether every user may look, as far as modes let him.
     pub shared: bool,
 }
@@ -51,10 +53,11 @@ pub(super) fn mount(settings: &MountSettings) -> Result<(OwnedFd, OurMount), Fus
         None => helper::mount(&path, source, *read_only)?,
     };
     let mounted = mounted_at(&path).map_err(FuseError::path("look at", &path))?;
-    let Some(Mounted { device: number, .. }) = mounted.filter(|m| m.kind == OUR_TYPE) else {
+    let Some(Mounted { device: number, source, .. }) = mounted.filter(|m| m.kind == OUR_TYPE)
+    else {
         return Err(FuseError::NotOurs(path));
     };
-    Ok((device, OurMount { path, device: number, shared: root }))
+    Ok((device, OurMount { path, device: number, source, shared: root }))
 }
 
 /// Looks whether a tree could be mounted on `mountpoint`, and makes nothing.
@@ -85,10 +88,14 @@ impl OurMount {
     /// Takes our mount away, and nothing else that may stand there by now. One that is busy goes
     /// from the tree at once, and ends when its last file is closed.
     ///
-    /// Only for as long as the connection is served: then the device number is certainly ours.
+    /// Only for as long as the connection is served. The kernel gives the device number of a mount
+    /// that has gone to the next one at once, so that alone it says nothing.
     pub(super) fn take_away(&self) -> Result<(), FuseError> {
         let there = mounted_at(&self.path).map_err(FuseError::path("look at", &self.path))?;
-        if there.is_none_or(|mounted| mounted.device != self.device) {
+        let is_ours = |there: &Mounted| {
+            there.kind == OUR_TYPE && there.device == self.device && there.source == self.source
+        };
+        if !there.is_some_and(|there| is_ours(&there)) {
             return Ok(());
         }
         match unmount_path(&self.path, false) {

@@ -4,6 +4,8 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -42,7 +44,9 @@ const READ_AHEAD_KIB: &str = "1024";
 #[derive(Debug)]
 pub struct Mount {
     ours: OurMount,
+    is_over: Arc<AtomicBool>,
     scope: Scope,
+    watching: Scope,
     ended: oneshot::Receiver<io::Result<()>>,
 }
 
@@ -74,9 +78,13 @@ impl Mount {
             .map_err(taken_back)?;
         let stale = invalidate::start(session.notifier()).map_err(taken_back)?;
         let (end, ended) = oneshot::channel();
+        let is_over = Arc::new(AtomicBool::new(false));
+        let over = Arc::clone(&is_over);
         let serve = move || {
+            let how = session.run();
+            over.store(true, Ordering::Release);
             // Whoever waited for the end may have gone.
-            drop(end.send(session.run()));
+            drop(end.send(how));
         };
         thread::Builder::new()
             .name("medusafs-fuse".to_owned())
@@ -85,8 +93,9 @@ impl Mount {
             .map_err(taken_back)?;
         read_ahead(&ours.device);
         let _runtime = runtime.enter();
-        drop(scope.spawn(keep_up(Arc::clone(fs), stale)));
-        Ok(Self { ours, scope, ended })
+        let watching = Scope::new();
+        drop(watching.spawn(keep_up(Arc::clone(fs), stale)));
+        Ok(Self { ours, is_over, scope, watching, ended })
     }
 
     /// Where it is mounted, without links.
@@ -97,6 +106,10 @@ impl Mount {
     /// Takes the tree away, if it is still there. Files that are open go on being served until
     /// they are closed: [`Mount::ended`] tells when.
     pub fn take_away(&self) -> Result<(), FuseError> {
+        // Somebody else unmounted it: its device number may be another one's by now.
+        if self.is_over.load(Ordering::Acquire) {
+            return Ok(());
+        }
         self.ours.take_away()
     }
 
@@ -111,6 +124,7 @@ impl Mount {
 
     /// Ends what is still being answered.
     pub async fn close(self) {
+        self.watching.close(Duration::ZERO).await;
         self.scope.close(GRACE).await;
     }
 

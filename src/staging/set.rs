@@ -181,6 +181,11 @@ impl Set {
         }
     }
 
+    /// It bears a name that a tool will change or take away, and is no part of what is copied.
+    pub fn is_temporary(&self, id: FileId) -> bool {
+        self.tree.file(id).is_ok_and(|file| file.standing == Standing::Temporary)
+    }
+
     /// There is nothing at all: no name, and no file open.
     pub fn is_blank(&self) -> bool {
         self.tree.len() == 1

@@ -115,7 +115,8 @@ impl<'a> Tree<'a> {
         }
     }
 
-    /// The names in a directory, sorted; none if it is no directory. Hidden ones are left out.
+    /// The names in a directory, sorted, but a snapshot's own files before its keyspaces; none if
+    /// it is no directory. Hidden ones are left out.
     pub fn children(&self, path: &ViewPath) -> Option<Vec<Child>> {
         let children = match path {
             ViewPath::Root => {
@@ -365,10 +366,12 @@ impl<'a> Tree<'a> {
             child(keyspace.as_str(), ViewPath::Keyspace(side, of.clone(), keyspace.clone()))
         });
         // A keyspace that bears a meta file's name cannot be told from it: the file is shown.
-        let mut all: Vec<_> = meta.chain(keyspaces).collect();
-        all.sort_by(|a, b| a.name.cmp(&b.name));
-        all.dedup_by(|a, b| a.name == b.name);
-        all
+        let keyspaces = keyspaces.filter(|found| MetaFile::of_name(&found.name).is_none());
+        let (mut meta, mut keyspaces): (Vec<_>, Vec<_>) = (meta.collect(), keyspaces.collect());
+        meta.sort_by(|a, b| a.name.cmp(&b.name));
+        keyspaces.sort_by(|a, b| a.name.cmp(&b.name));
+        // Tools that take names as they come bring the manifest before what it names.
+        meta.into_iter().chain(keyspaces).collect()
     }
 
     fn of_keyspace(&self, side: Side, of: &NodeBackupId, keyspace: &Keyspace) -> Vec<Child> {

@@ -58,6 +58,13 @@ impl CopyIn for Copies {
         Some(staged.shown(&entry))
     }
 
+    fn path(&self, id: StagedId) -> Option<String> {
+        let desk = self.inner.desk.lock();
+        let (top, file) = desk.split(id).ok()?;
+        let below = desk.get(top)?.set.path(file);
+        Some(if below.is_empty() { format!("/{top}") } else { format!("/{top}/{below}") })
+    }
+
     fn entry(&self, id: StagedId) -> Option<StagedEntry> {
         let desk = self.inner.desk.lock();
         let (top, file) = desk.split(id).ok()?;
@@ -260,7 +267,7 @@ impl CopyIn for Copies {
         let take = |desk: &mut Desk, top: &Top, directory: FileId| {
             Ok(desk.get_mut(top)?.set.unlink(directory, name)?)
         };
-        self.change(caller, parent, Intent::Remove, take).await
+        self.change(caller, parent, self.intent_of_unlink(parent, name), take).await
     }
 
     async fn rmdir(
@@ -289,7 +296,8 @@ impl CopyIn for Copies {
         let take = |desk: &mut Desk, top: &Top, directory: FileId| {
             Ok(desk.get_mut(top)?.set.rmdir(directory, name)?)
         };
-        self.change(caller, parent, Intent::Remove, take).await
+        // It is empty, and no file of the set goes with it: rsync clears up what it worked in.
+        self.change(caller, parent, Intent::Write, take).await
     }
 
     async fn set_attributes(

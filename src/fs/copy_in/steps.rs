@@ -1,6 +1,7 @@
 //! What several calls do.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::model::BackupName;
 use crate::model::Fqdn;
@@ -24,6 +25,9 @@ use super::StagedParent;
 use super::copies::{Copies, MOST_QUESTIONS, Stage, circle};
 use super::desk::{Desk, Intent, Open, Top};
 use super::journal::Line;
+
+/// Whoever copies goes on in what he has made sooner than this.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(45);
 
 impl Copies {
     /// Changes the names of a set, and shows what the change made.
@@ -88,6 +92,16 @@ impl Copies {
         self.follow(&top);
     }
 
+    /// What taking a name away does to its set: nothing, if it was no part of it yet.
+    pub(super) fn intent_of_unlink(&self, parent: &StagedParent, name: &str) -> Intent {
+        let desk = self.inner.desk.lock();
+        let found = desk.place(parent).ok().and_then(|(top, directory)| {
+            let set = &desk.get(&top)?.set;
+            Some(set.is_temporary(set.lookup(directory, name).ok()??.id))
+        });
+        if found == Some(true) { Intent::Write } else { Intent::Remove }
+    }
+
     /// A directory in `restore/` itself: the place of one snapshot, for the node whose it is.
     pub(super) async fn mkdir_in_restore(
         &self,
@@ -108,9 +122,25 @@ impl Copies {
         }
         self.prepare(caller, &top, Intent::Write).await?;
         self.inner.lines.notify_one();
-        let desk = self.inner.desk.lock();
-        let staged = desk.get(&top).ok_or(FsError::NotFound)?;
-        Ok(staged.shown(&staged.set.entry(Set::TOP)?))
+        let (shown, number) = {
+            let desk = self.inner.desk.lock();
+            let staged = desk.get(&top).ok_or(FsError::NotFound)?;
+            (staged.shown(&staged.set.entry(Set::TOP)?), staged.number)
+        };
+        drop(self.inner.scope.spawn(self.clone().forget_if_blank(number)));
+        Ok(shown)
+    }
+
+    /// A directory that stayed empty, because what was copied there was refused, goes again.
+    async fn forget_if_blank(self, number: u32) {
+        tokio::time::sleep(FORGOTTEN_AFTER).await;
+        let mut desk = self.inner.desk.lock();
+        if let Ok((top, staged)) = desk.by_number(number)
+            && staged.set.is_blank()
+        {
+            desk.remove(&top);
+            self.inner.lines.notify_one();
+        }
     }
 
     /// Whether a directory would be a node's part of a whole backup.
