@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::options::for_medusafs;
 
 /// What to print for wrong usage.
-pub(crate) const USAGE: &str = "\
+const USAGE: &str = "\
 usage: mount.medusafs SOURCE MOUNTPOINT [-sfnv] [-o OPTIONS] [-t TYPE]
 SOURCE is Medusa's configuration, such as /etc/medusa/medusa.ini, or the directory of a store to
 look at. Called by mount -t medusafs, and for the lines of /etc/fstab with this type.";
@@ -42,14 +42,17 @@ impl Asked {
     ///
     /// # Errors
     ///
-    /// In words, what is wrong with them.
+    /// In words, what is wrong with them; if they are no call of mount(8)'s, how that goes.
     pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, String> {
-        let Typed { places, options, sloppy, fake, verbose } = Typed::take(arguments)?;
-        let [source, mountpoint] = <[OsString; 2]>::try_from(places)
-            .map_err(|places| format!("two places are needed, {} were given", places.len()))?;
+        let usage = |what: String| format!("{what}\n{USAGE}");
+        let Typed { places, options, sloppy, fake, verbose } =
+            Typed::take(arguments).map_err(usage)?;
+        let [source, mountpoint] = <[OsString; 2]>::try_from(places).map_err(|places| {
+            usage(format!("two places are needed, {} were given", places.len()))
+        })?;
         for (place, what) in [(&source, "source"), (&mountpoint, "mountpoint")] {
             if place.is_empty() {
-                return Err(format!("the {what} is empty"));
+                return Err(usage(format!("the {what} is empty")));
             }
         }
         let options = for_medusafs(&options.join(","), sloppy)?.join(",");

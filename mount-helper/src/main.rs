@@ -12,7 +12,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, ExitStatus};
 
-use arguments::{Asked, USAGE};
+use arguments::Asked;
 
 /// Exit codes of mount(8), those that a helper has use for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +39,7 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     let asked = match Asked::parse(arguments) {
         Ok(asked) => asked,
         Err(what) => {
-            say(&format!("{what}\n{USAGE}"));
+            say(&what);
             return Exit::Usage;
         }
     };

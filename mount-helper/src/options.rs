@@ -101,7 +101,7 @@ pub(crate) fn for_medusafs(text: &str, sloppy: bool) -> Result<Vec<String>, Stri
     for option in split(text)? {
         let name = option.split_once('=').map_or(option.as_str(), |(name, _)| name);
         if name == "remount" {
-            return Err("a medusafs is not remounted; unmount it and mount it again, jobs go on \
+            return Err("a medusafs is not remounted; unmount it and mount it again; jobs go on \
                         meanwhile"
                 .to_owned());
         }
