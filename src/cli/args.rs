@@ -86,7 +86,10 @@ pub enum Command {
         /// Which configuration.
         #[command(flatten)]
         config: ConfigArgs,
-        /// Record without asking: only where the network is trusted.
+        /// Show who had this name and which node claims it now, instead of host keys.
+        #[arg(long, value_name = "NAME", conflicts_with = "hosts")]
+        node: Option<String>,
+        /// Record without asking: host keys only where the network is trusted.
         #[arg(long)]
         yes: bool,
         /// More hosts than the configuration names, as HOST or HOST:PORT.

@@ -34,7 +34,8 @@ pub(super) async fn check(config: &ConfigArgs, json: bool, output: Output) -> Re
         .map_err(|error| Failure::of(Exit::Unwished, &error))?;
     let reach = reach(&settings, job, &scope)?;
     let memory = Memory {
-        known: KnownNodes::read(&store, &layout).unwrap_or_default(),
+        known: KnownNodes::read(&store, &layout)
+            .map_err(|error| Failure::of(Exit::Unreachable, &error))?,
         stored: stored_names(&store, &layout),
         this_host: host_name(),
     };

@@ -18,6 +18,7 @@ mod run;
 mod settings;
 mod share;
 mod trust;
+mod trust_node;
 mod unmount;
 mod wait;
 

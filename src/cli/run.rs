@@ -7,8 +7,8 @@ use clap::Parser;
 use clap::error::ErrorKind;
 
 use super::{
-    Args, Command, Exit, Failure, Output, backup, check, job, jobs, list, mount, trust, unmount,
-    wait,
+    Args, Command, Exit, Failure, Output, backup, check, job, jobs, list, mount, trust, trust_node,
+    unmount, wait,
 };
 
 /// Does what was typed.
@@ -65,6 +65,13 @@ fn wrong_usage(said: &str) -> Failure {
         .split_whitespace()
         .take_while(|word| word.starts_with(|letter: char| letter.is_ascii_lowercase()))
         .collect();
+    if what.contains("unrecognized subcommand '/") {
+        // So mount(8) calls it by mount.fuse, for a remount or `-t fuse.medusafs`.
+        return Failure::new(Exit::Usage, what).hint(
+            "mount with `medusafs mount`; for mount(8) install mount-medusafs as \
+             /sbin/mount.medusafs and /sbin/mount.fuse.medusafs",
+        );
+    }
     Failure::new(Exit::Usage, what).hint(format!("see `{} --help`", command.join(" ")))
 }
 
@@ -85,7 +92,10 @@ fn dispatch(command: Command, output: Output) -> Result<(), Failure> {
         }
         Command::Jobs { config, json } => jobs::list(&config, json, output),
         Command::Check { config, json } => runtime()?.block_on(check::check(&config, json, output)),
-        Command::Trust { config, yes, hosts } => {
+        Command::Trust { config, node: Some(node), yes, hosts: _ } => {
+            runtime()?.block_on(trust_node::trust_node(&config, &node, yes, output))
+        }
+        Command::Trust { config, node: None, yes, hosts } => {
             runtime()?.block_on(trust::trust(&config, &hosts, yes, output))
         }
         Command::Backup { config, full, node, name } => {
@@ -129,6 +139,7 @@ mod tests {
         assert!(said("medusafs mount --frob x").starts_with("unexpected argument '--frob' found"));
         assert!(said("medusafs stat").contains("a similar subcommand exists: 'status'"));
         assert!(said("medusafs stat").ends_with("; see `medusafs --help`"));
+        assert!(said("medusafs /etc/m.ini /mnt").contains("/sbin/mount.fuse.medusafs"));
         for line in
             ["medusafs mount", "medusafs backup --nodes a", "medusafs frob", "medusafs list x"]
         {

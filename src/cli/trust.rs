@@ -5,7 +5,6 @@ use std::io::{self, BufRead, IsTerminal};
 use std::path::Path;
 
 use crate::cluster::{KnownNodes, Reach};
-use crate::medusa::Layout;
 use crate::model::{Clock, JobId, JobKind, SystemClock};
 use crate::ssh::{OfferedKey, Target, is_recorded, offered_keys, record_key};
 use crate::tasks::Scope;
@@ -78,10 +77,7 @@ fn targets(settings: &Settings, reach: &Reach, hosts: &[String]) -> Vec<Target> 
 
 /// What the share remembers of nodes; nothing if it cannot be read.
 fn remembered(settings: &Settings) -> KnownNodes {
-    let read = || {
-        let layout = Layout::new(settings.config.storage.prefix.as_deref()).ok()?;
-        KnownNodes::read(&settings.store().ok()?, &layout)
-    };
+    let read = || KnownNodes::read(&settings.store().ok()?, &settings.layout().ok()?).ok();
     read().unwrap_or_default()
 }
 

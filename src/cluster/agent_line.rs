@@ -265,7 +265,10 @@ async fn read<R: AsyncRead + Unpin>(shared: Arc<Shared>, reader: R, greeted: one
         line.clear();
         let mut bounded = (&mut reader).take(limit);
         match timeout(DEAD_AFTER, bounded.read_until(b'\n', &mut line)).await {
-            Err(_elapsed) if greeted.is_some() => continue,
+            // Before it greets, a login shell may be slow; whoever opens the line gives up.
+            Err(_elapsed) if greeted.as_ref().is_some_and(|greeted| !greeted.is_closed()) => {
+                continue;
+            }
             Err(_elapsed) => {
                 break format!("it said nothing for {} s", DEAD_AFTER.as_secs());
             }

@@ -1,15 +1,33 @@
 //! What can go wrong with a node, sorted by what the job can do.
 
+use std::path::PathBuf;
+
 use thiserror::Error;
 
 use crate::agent::protocol::{Fault, ProtocolError};
 use crate::observe::ErrorChain;
 use crate::ssh::{SshError, SudoRefusal};
+use crate::store::StoreError;
 use crate::tasks::TimedOut;
 
 /// A node that could not be reached, or could not do what was asked.
 #[derive(Debug, Error)]
 pub enum ClusterError {
+    /// What the share remembers of nodes cannot be read.
+    #[error("the share does not tell which nodes it knows")]
+    Unread(#[source] StoreError),
+    /// What the share remembers of nodes is no text of ours.
+    #[error(
+        "{path} is damaged or of a newer medusafs; if it is damaged, remove it and look at what \
+         `medusafs check` then says the nodes are called"
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: serde_json::Error,
+    },
     /// The machine could not be logged in to or worked on.
     #[error(transparent)]
     Ssh(SshError),
@@ -90,7 +108,9 @@ impl ClusterError {
     pub fn fault(&self) -> Option<&Fault> {
         match self {
             Self::Fault { fault, .. } => Some(fault),
-            Self::Ssh(_)
+            Self::Unread(_)
+            | Self::Damaged { .. }
+            | Self::Ssh(_)
             | Self::Sudo(_)
             | Self::NoAgentDirectory { .. }
             | Self::Gone { .. }

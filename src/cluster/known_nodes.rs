@@ -4,24 +4,30 @@ use std::collections::BTreeMap;
 
 use crate::medusa::{Layout, TOKENMAP_LIMIT, Tokenmap};
 use crate::model::{Fqdn, JobId, ObjectKey, Token};
-use crate::observe::ErrorChain;
 use crate::store::{Kind, Store, StoreError};
 
-use super::KnownNodes;
+use super::{ClusterError, KnownNodes};
 
 /// The most that is read of it: a hundred thousand nodes.
 const LIMIT: u64 = 16 << 20;
 
 impl KnownNodes {
-    /// What jobs wrote down; none if nothing was, or it cannot be read: names are then found as if
-    /// for the first time. Blocks for as long as the share takes.
-    pub fn read(store: &Store, layout: &Layout) -> Option<Self> {
-        let bytes = store.read(&key(layout)?, LIMIT).ok()?;
-        serde_json::from_slice(&bytes)
-            .inspect_err(|error| {
-                tracing::warn!(error = %ErrorChain(error), "nodes.json is damaged");
-            })
-            .ok()
+    /// What jobs wrote down; nothing if nothing was. Blocks for as long as the share takes.
+    ///
+    /// # Errors
+    ///
+    /// What is there cannot be read: then nobody may go on as if for the first time, for a name
+    /// would pass to another node without a word.
+    pub fn read(store: &Store, layout: &Layout) -> Result<Self, ClusterError> {
+        let Some(key) = key(layout) else { return Ok(Self::default()) };
+        let bytes = match store.read(&key, LIMIT) {
+            Err(error) if error.is_not_found() => return Ok(Self::default()),
+            read => read.map_err(ClusterError::Unread)?,
+        };
+        serde_json::from_slice(&bytes).map_err(|source| ClusterError::Damaged {
+            path: store.path().join(key.as_str()),
+            source,
+        })
     }
 
     /// Writes it down for the next job. Blocks for as long as the share takes.

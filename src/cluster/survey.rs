@@ -13,7 +13,7 @@ use crate::model::{Fqdn, Token};
 use super::cql::{CqlFacts, ask_cql};
 use super::share::{ShareSeen, see_share};
 use super::{
-    ClusterError, Deaf, Finding, KnownNodes, OwnNames, Reach, Reached, RingNode, Severity,
+    Claims, ClusterError, Deaf, Finding, KnownNodes, OwnNames, Reach, Reached, RingNode, Severity,
     name_nodes, on_all,
 };
 
@@ -86,12 +86,33 @@ pub async fn survey(reach: &Reach, memory: &Memory, only: Option<&Fqdn>) -> Look
     Looked { findings, survey }
 }
 
-async fn look(
+/// Asks the ring and every node of it what it is called, and judges nothing.
+pub async fn claims(reach: &Reach, memory: &Memory) -> (Vec<Finding>, Option<Claims>) {
+    let mut findings = Vec::new();
+    let met = meet(reach, memory, None, &mut findings).await;
+    let claims = met.map(|met| Claims {
+        cluster_name: met.cql.cluster.cluster_name.clone(),
+        own: own_names(&met.reached),
+        ring: met.nodes,
+    });
+    (findings, claims)
+}
+
+/// The ring, and the nodes of it whose agent answers, by host id.
+struct Met {
+    contact: Reached,
+    cql: CqlFacts,
+    nodes: Vec<RingNode>,
+    reached: BTreeMap<String, Reached>,
+}
+
+/// Logs in to the contact point, asks for the ring, and logs in to the ring's nodes.
+async fn meet(
     reach: &Reach,
     memory: &Memory,
     only: Option<&Fqdn>,
     findings: &mut Vec<Finding>,
-) -> Option<Survey> {
+) -> Option<Met> {
     let (contact, contact_name) = contact(reach, memory, findings).await?;
     let (members, cql) = tokio::join!(ring_members(&contact), ask_cql(&contact, &reach.config),);
     let members = members.map_err(|error| findings.push(Finding::of(&contact_name, &error))).ok();
@@ -129,17 +150,25 @@ async fn look(
     })
     .collect();
     reached.insert(contact_id, contact.clone());
+    Some(Met { contact, cql, nodes, reached })
+}
 
-    let own = reached
-        .iter()
-        .map(|(id, node)| {
-            let own = OwnNames {
-                configured: node.facts.configured_fqdn.clone(),
-                resolved: node.facts.resolved_fqdn.clone(),
-            };
-            (id.clone(), own)
-        })
-        .collect();
+fn own_names(reached: &BTreeMap<String, Reached>) -> BTreeMap<String, OwnNames> {
+    let own = |node: &Reached| OwnNames {
+        configured: node.facts.configured_fqdn.clone(),
+        resolved: node.facts.resolved_fqdn.clone(),
+    };
+    reached.iter().map(|(id, node)| (id.clone(), own(node))).collect()
+}
+
+async fn look(
+    reach: &Reach,
+    memory: &Memory,
+    only: Option<&Fqdn>,
+    findings: &mut Vec<Finding>,
+) -> Option<Survey> {
+    let Met { contact, cql, nodes, mut reached } = meet(reach, memory, only, findings).await?;
+    let own = own_names(&reached);
     let ring = name_nodes(&nodes, &memory.known, &memory.stored, &own)
         .map_err(|wrong| {
             findings.extend(wrong.iter().map(|error| Finding::error(None, error.to_string(), "")));

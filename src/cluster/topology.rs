@@ -34,6 +34,19 @@ impl RingNode {
         self.up == Some(true) && self.state == MemberState::Normal
     }
 
+    /// What is remembered of it.
+    pub(super) fn known_as(&self, name: &Fqdn, seen: UnixSeconds) -> KnownNode {
+        KnownNode {
+            name: name.clone(),
+            host_id: self.host_id.clone(),
+            tokens: self.tokens.clone(),
+            address: self.address,
+            datacenter: self.datacenter.clone(),
+            rack: self.rack.clone(),
+            seen,
+        }
+    }
+
     /// `UN`, `DN`, `?N`, as `nodetool status` writes it.
     pub fn status_letters(&self) -> String {
         let up = match self.up {
@@ -195,13 +208,13 @@ pub fn name_nodes(
     if wrong.is_empty() { Ok(named) } else { Err(wrong) }
 }
 
-fn name_node(
+pub(super) fn name_node(
     node: &RingNode,
     known: &KnownNodes,
     stored: &BTreeMap<Vec<Token>, Fqdn>,
     own: Option<&OwnNames>,
 ) -> Result<Fqdn, NamingError> {
-    let by_host_id = known.nodes.iter().find(|known| known.host_id == node.host_id);
+    let by_host_id = known.with_host_id(&node.host_id);
     let by_tokens = stored.get(&node.tokens);
     let said = own.map(|own| own.configured.as_ref().unwrap_or(&own.resolved));
     let name = match (by_tokens, by_host_id, said) {
@@ -240,6 +253,16 @@ fn name_node(
 }
 
 impl KnownNodes {
+    /// The node of that name.
+    pub fn named(&self, name: &Fqdn) -> Option<&KnownNode> {
+        self.nodes.iter().find(|known| known.name == *name)
+    }
+
+    /// The node with that host id.
+    pub fn with_host_id(&self, host_id: &str) -> Option<&KnownNode> {
+        self.nodes.iter().find(|known| known.host_id == host_id)
+    }
+
     /// Takes in what the ring says now. Nodes that have left stay known.
     pub fn remember(
         &mut self,
@@ -253,15 +276,7 @@ impl KnownNodes {
         self.nodes.retain(|known| {
             !present.contains(known.host_id.as_str()) && !ring.contains_key(&known.name)
         });
-        self.nodes.extend(ring.iter().map(|(name, node)| KnownNode {
-            name: name.clone(),
-            host_id: node.host_id.clone(),
-            tokens: node.tokens.clone(),
-            address: node.address,
-            datacenter: node.datacenter.clone(),
-            rack: node.rack.clone(),
-            seen,
-        }));
+        self.nodes.extend(ring.iter().map(|(name, node)| node.known_as(name, seen)));
         self.nodes.sort_by(|a, b| a.name.cmp(&b.name));
     }
 }

@@ -1,22 +1,43 @@
 //! The first step of every job: who is there, is it fit, and is it ours alone.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use crate::catalog::{Catalog, CatalogError, CatalogSettings, Completeness};
 use crate::cluster::{KnownNodes, Memory, Reached, Severity, Survey, on_all, stored_names, survey};
 use crate::medusa::ServerVersion;
 use crate::model::{BackupName, Fqdn};
 use crate::observe::ErrorChain;
-use crate::store::{Lease, LeaseError, LeaseName, Leases, Owner};
+use crate::store::{Holder, LEASE_TERM, Lease, LeaseError, LeaseName, Leases, Owner};
 
 use super::context::Context;
 use super::job_error::JobError;
 use super::restore::Snapshot;
 
+/// The lease of a process of this job that died is over by then.
+const OWN_ENDS: Duration = LEASE_TERM.saturating_add(Duration::from_secs(30));
+
+/// How soon such a lease is asked for again.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
+
+/// Connections that are opened at once: each costs a key exchange here.
+const LOGINS_AT_ONCE: usize = 16;
+
 /// A lease that is given back at the end; one that is dropped runs out by itself.
 pub(super) struct HeldLease(Lease);
 
 impl HeldLease {
+    /// Ends the job if another may have what was leased. Asked before each step that cannot be
+    /// taken back.
+    pub(super) fn still_held(&self) -> Result<(), JobError> {
+        self.0.check().map_err(|error| {
+            JobError::Host(format!(
+                "{}; nothing more was done: begin again when no other job runs",
+                ErrorChain(&error)
+            ))
+        })
+    }
+
     pub(super) async fn give_back(self, cx: &Context) {
         let released = cx.on_share("to give a lease back", move || self.0.release()).await;
         let error = match released {
@@ -50,14 +71,29 @@ async fn take(cx: &Context, name: LeaseName, purpose: &str) -> Result<HeldLease,
         job: Some(cx.board.folder().id().clone()),
         purpose: purpose.to_owned(),
     };
-    let taken =
-        cx.on_share("for a lease on the share", move || leases.acquire(&name, &owner)).await?;
-    match taken {
-        Ok(lease) => Ok(HeldLease(lease)),
-        Err(LeaseError::Held(holder)) => Err(JobError::Busy { holder: holder.to_string() }),
-        Err(LeaseError::Store(error)) => Err(error.into()),
-        Err(error @ LeaseError::Lost) => Err(JobError::Host(error.to_string())),
+    let begun = Instant::now();
+    loop {
+        let (leases, name, owner) = (leases.clone(), name.clone(), owner.clone());
+        let taken =
+            cx.on_share("for a lease on the share", move || leases.acquire(&name, &owner)).await?;
+        match taken {
+            Ok(lease) => return Ok(HeldLease(lease)),
+            Err(LeaseError::Held(holder)) if is_own(cx, &holder) && begun.elapsed() < OWN_ENDS => {
+                cx.unless_cancelled(tokio::time::sleep(ASK_AGAIN)).await?;
+            }
+            Err(LeaseError::Held(holder)) => {
+                return Err(JobError::Busy { holder: holder.to_string() });
+            }
+            Err(LeaseError::Store(error)) => return Err(error.into()),
+            Err(error @ LeaseError::Lost) => return Err(JobError::Host(error.to_string())),
+        }
     }
+}
+
+/// Whether this job itself holds the lease: a process of it that has died, for this one does it.
+fn is_own(cx: &Context, holder: &Holder) -> bool {
+    let job = holder.owner.as_ref().and_then(|owner| owner.job.as_ref());
+    job == Some(cx.board.folder().id())
 }
 
 fn no_key(error: impl std::error::Error) -> JobError {
@@ -109,7 +145,7 @@ pub(super) async fn reach_known(
     let nodes = names
         .iter()
         .map(|name| (name.clone(), known.nodes.iter().find(|node| node.name == *name).cloned()));
-    on_all(&cx.scope, names.len(), nodes, |name, node| {
+    on_all(&cx.scope, LOGINS_AT_ONCE, nodes, |name, node| {
         let reach = cx.reach.clone();
         async move {
             let node = node.ok_or_else(|| "nothing remembers its address".to_owned())?;
@@ -132,10 +168,10 @@ pub(super) async fn memory(cx: &Context) -> Result<Memory, JobError> {
         .map_or_else(|| cx.host_name.clone(), |name| name.as_str().to_owned());
     let (known, stored) = cx
         .on_share("for the share to tell its nodes", move || {
-            (KnownNodes::read(&store, &layout).unwrap_or_default(), stored_names(&store, &layout))
+            (KnownNodes::read(&store, &layout), stored_names(&store, &layout))
         })
         .await?;
-    Ok(Memory { known, stored, this_host })
+    Ok(Memory { known: known?, stored, this_host })
 }
 
 /// What the store says of one node's part of a backup.
