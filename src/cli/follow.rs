@@ -12,6 +12,13 @@ use crate::view::{Report, control};
 use super::{Exit, Failure, Output};
 
 const LOOK_EVERY: Duration = Duration::from_millis(300);
+
+/// A process that has just been started needs a moment to take its job.
+const DEAD_AFTER: Duration = Duration::from_secs(5);
+
+/// A process that ends so often before it can write why will not do better.
+const RESTARTS: u32 = 3;
+
 const LINE_EVERY: Duration = Duration::from_mins(1);
 
 /// Waits until the job has ended as wished.
@@ -24,6 +31,7 @@ pub(super) async fn follow(jobs: &Jobs, id: &JobId, output: Output) -> Result<Jo
     let folder = jobs.folder(id).map_err(|error| Failure::of(Exit::Unwished, &error))?;
     let mut interrupted =
         signal(SignalKind::interrupt()).map_err(|error| Failure::of(Exit::Unwished, &error))?;
+    let (mut seen_alive, mut restarts) = (Instant::now(), 0_u32);
     let mut shown = Shown { output, last: None, line: String::new() };
     loop {
         let status = folder.status().map_err(|error| Failure::of(Exit::Unwished, &error))?;
@@ -45,8 +53,16 @@ pub(super) async fn follow(jobs: &Jobs, id: &JobId, output: Output) -> Result<Jo
             }
             None => {}
         }
-        if !folder.is_alive() && status.phase != first_phase(&status) {
+        if folder.is_alive() {
+            seen_alive = Instant::now();
+        } else if seen_alive.elapsed() >= DEAD_AFTER {
             // Whoever sees a dead job starts its recovery.
+            if restarts == RESTARTS {
+                return Err(Failure::new(Exit::Unwished, format!("job {id} ends at once"))
+                    .hint(format!("{} says why", folder.path().join("log").display())));
+            }
+            restarts += 1;
+            seen_alive = Instant::now();
             jobs.start(&folder).map_err(|error| Failure::of(Exit::Unwished, &error))?;
         }
         shown.progress(&status);
@@ -58,14 +74,6 @@ pub(super) async fn follow(jobs: &Jobs, id: &JobId, output: Output) -> Result<Jo
                     .hint(format!("`medusafs jobs` shows it, `medusafs cancel {id}` takes it back")));
             }
         }
-    }
-}
-
-/// A job at its first phase may not have its lock yet.
-fn first_phase(status: &JobStatus) -> crate::model::Phase {
-    match status.kind {
-        crate::model::JobKind::Backup => crate::model::Phase::Check,
-        crate::model::JobKind::Restore => crate::model::Phase::Plan,
     }
 }
 

@@ -17,7 +17,7 @@ use super::job_error::JobError;
 use super::{Board, Control, JobsError, Journal, Record};
 
 /// For something small on the share: a lease, a token map.
-const SHARE_WITHIN: Duration = Duration::from_mins(1);
+pub(super) const SHARE_WITHIN: Duration = Duration::from_mins(1);
 
 /// The means of one job.
 #[derive(Clone)]
@@ -82,13 +82,7 @@ impl Context {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, JobError> {
         let done = self.pool.run(SHARE_WITHIN, doing, work).await;
-        done.map_err(|error| {
-            JobError::Host(format!(
-                "the share at {} does not answer: {error}; look whether it is mounted and its \
-                 server is up",
-                self.store.path().display()
-            ))
-        })
+        done.map_err(|error| JobError::silent_share(self.store.path(), &error))
     }
 
     /// Shows a node's progress as it comes.

@@ -51,11 +51,20 @@ impl Control {
         self.say("wish", "undo")
     }
 
-    /// The last of `resume` and `undo` that was asked for, taken away so that it counts once.
-    pub fn take_wish(&self) -> Option<String> {
-        let said = self.said("wish")?;
-        fs::remove_file(self.path.join("wish")).ok()?;
-        Some(said)
+    /// The last of `resume` and `undo` that was asked for. It holds until the job has ended, so
+    /// that a process that dies over it is followed by one with the same wish.
+    pub fn wish(&self) -> Option<String> {
+        self.said("wish")
+    }
+
+    /// The job has ended: what was wished of it counts no more.
+    pub fn forget_wish(&self) {
+        match fs::remove_file(self.path.join("wish")) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(%error, "a wish cannot be taken away");
+            }
+            _ => {}
+        }
     }
 
     /// Somebody changes the set that a restore stands on: the node is not to be stopped until

@@ -1,13 +1,15 @@
 //! Why a job ends otherwise than wished.
 
+use std::path::Path;
+
 use thiserror::Error;
 
 use crate::cluster::{ClusterError, Finding};
 use crate::config::ConfigError;
 use crate::medusa::LayoutError;
-use crate::model::{Fqdn, JobId};
+use crate::model::{Fqdn, JobId, ObjectKeyError};
 use crate::observe::ErrorChain;
-use crate::store::StoreError;
+use crate::store::{PoolError, StoreError};
 
 use super::JobsError;
 
@@ -53,6 +55,9 @@ pub(super) enum JobError {
     /// The store's prefix is none that Medusa can use.
     #[error("the store's layout cannot be used")]
     Layout(#[from] LayoutError),
+    /// A name makes no path in the store.
+    #[error("a name makes no path in the store")]
+    Key(#[from] ObjectKeyError),
     /// A node failed.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
@@ -76,6 +81,15 @@ pub(super) enum JobError {
 }
 
 impl JobError {
+    /// The share at `path` did not do what this host asked.
+    pub(super) fn silent_share(path: &Path, error: &PoolError) -> Self {
+        Self::Host(format!(
+            "the share at {} does not answer: {error}; look whether it is mounted and its server \
+             is up",
+            path.display()
+        ))
+    }
+
     /// Everything that a person needs: a sentence, then a line for each finding or node.
     pub(super) fn in_words(&self) -> String {
         let more: Vec<String> = match self {
@@ -92,6 +106,7 @@ impl JobError {
             | Self::Busy { .. }
             | Self::Store(_)
             | Self::Layout(_)
+            | Self::Key(_)
             | Self::Cluster(_)
             | Self::Folder(_)
             | Self::Config(_)

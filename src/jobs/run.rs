@@ -18,10 +18,10 @@ use crate::observe::ErrorChain;
 use crate::store::{BlockingPool, PoolLimits, Store};
 use crate::tasks::Scope;
 
-use super::context::Context;
+use super::context::{Context, SHARE_WITHIN};
 use super::job_error::JobError;
 use super::restore::Wish;
-use super::{Board, Folder, JobsError, Record, Work, backup, restore};
+use super::{Board, Folder, Held, JobsError, Record, Work, backup, restore};
 
 /// How often what is shown is written, and what persons want is looked for.
 const TICK: Duration = Duration::from_millis(500);
@@ -31,6 +31,10 @@ const GRACE: Duration = Duration::from_secs(20);
 
 /// A job whose process has died so often is not taken up by itself any more.
 const TRIES: usize = 3;
+
+/// How often, and how soon again, a job is tried to be held that somebody else holds.
+const HOLD_TRIES: u32 = 20;
+const HOLD_AGAIN: Duration = Duration::from_millis(50);
 
 /// What the process was given.
 pub struct JobProcess {
@@ -52,20 +56,14 @@ pub struct JobProcess {
 ///
 /// The folder itself cannot be used, or another process does the job; nothing was done.
 pub async fn run_job(process: JobProcess) -> Result<JobState, JobsError> {
-    let _held = process.folder.hold()?;
+    let _held = hold(&process.folder).await?;
     let board = Arc::new(Board::open(process.folder.clone(), Arc::clone(&process.clock))?);
-    let mut journal = process.folder.journal()?;
-    let taken_before =
-        journal.records().iter().filter(|record| matches!(record, Record::Taken { .. })).count();
-    let taken = Record::Taken { at: process.clock.now(), pid: std::process::id() };
-    journal.write(taken)?;
     let scope = Scope::new();
+    // Apart from the job's own tasks: it goes on while those come to their end.
+    let ticking = Scope::new();
     let cancelled = CancellationToken::new();
-    drop(scope.spawn(tick(Arc::clone(&board), cancelled.clone())));
-    let ended = match context(&process, Arc::clone(&board), journal, &scope, cancelled) {
-        Ok(cx) => work(&cx, &process.folder, taken_before).await,
-        Err(error) => Err(error),
-    };
+    drop(ticking.spawn(tick(Arc::clone(&board), cancelled.clone())));
+    let ended = take_up(&process, &board, &scope, cancelled).await;
     let (state, words) = match ended {
         Ok(end) => end,
         Err(error @ JobError::Cancelled(_)) => (JobState::Cancelled, error.in_words()),
@@ -73,8 +71,36 @@ pub async fn run_job(process: JobProcess) -> Result<JobState, JobsError> {
     };
     // Agents see the end of their input, and take back what they have not finished.
     scope.close(GRACE).await;
+    ticking.close(Duration::ZERO).await;
+    process.folder.control().forget_wish();
     board.ends(state, &words);
     Ok(state)
+}
+
+/// Makes the job this process's. Whoever looks whether it lives holds it for a moment.
+async fn hold(folder: &Folder) -> Result<Held, JobsError> {
+    for _ in 0..HOLD_TRIES {
+        match folder.hold() {
+            Err(JobsError::Taken(_)) => tokio::time::sleep(HOLD_AGAIN).await,
+            held => return held,
+        }
+    }
+    folder.hold()
+}
+
+/// Writes down that this process has the job, and does it.
+async fn take_up(
+    process: &JobProcess,
+    board: &Arc<Board>,
+    scope: &Scope,
+    cancelled: CancellationToken,
+) -> Result<(JobState, String), JobError> {
+    let mut journal = process.folder.journal()?;
+    let taken_before =
+        journal.records().iter().filter(|record| matches!(record, Record::Taken { .. })).count();
+    journal.write(Record::Taken { at: process.clock.now(), pid: std::process::id() })?;
+    let cx = context(process, Arc::clone(board), journal, scope, cancelled).await?;
+    work(&cx, &process.folder, taken_before).await
 }
 
 async fn work(
@@ -83,29 +109,32 @@ async fn work(
     taken_before: usize,
 ) -> Result<(JobState, String), JobError> {
     let request = folder.request()?;
+    let wish = match cx.control.wish().as_deref() {
+        Some("resume") => Wish::Resume,
+        Some("undo") => Wish::Undo,
+        _ => Wish::None,
+    };
+    if taken_before >= TRIES && wish == Wish::None {
+        let job = folder.id().clone();
+        let found = format!(
+            "its process has died {taken_before} times; look into its log for why, then `medusafs \
+             resume {job}` tries once more"
+        );
+        return Err(JobError::Died { job, found });
+    }
     cx.board.log(&format!(
         "asked by uid {}, process {} {:?}",
         request.asked_by.uid, request.asked_by.pid, request.asked_by.program
     ));
-    if taken_before >= TRIES {
-        cx.board.log(&format!("taken up for the {}th time", taken_before.saturating_add(1)));
-    }
     match (&request.work, taken_before) {
         (Work::Backup(request), 0) => backup::run(cx, request).await,
         (Work::Backup(request), _) => backup::recover(cx, request).await,
         (Work::Restore(request), 0) => restore::run(cx, request).await,
-        (Work::Restore(request), _) => {
-            let wish = match cx.control.take_wish().as_deref() {
-                Some("resume") => Wish::Resume,
-                Some("undo") => Wish::Undo,
-                _ => Wish::None,
-            };
-            restore::recover(cx, request, wish).await
-        }
+        (Work::Restore(request), _) => restore::recover(cx, request, wish).await,
     }
 }
 
-fn context(
+async fn context(
     process: &JobProcess,
     board: Arc<Board>,
     journal: super::Journal,
@@ -121,7 +150,13 @@ fn context(
     for warning in &config.warnings {
         board.log(&warning.to_string());
     }
-    let store = Store::open(&config.store_root())?;
+    let pool = BlockingPool::new(PoolLimits::default());
+    let root = config.store_root();
+    let opening = root.clone();
+    let store = pool
+        .run(SHARE_WITHIN, "for the share to open the store", move || Store::open(&opening))
+        .await
+        .map_err(|error| JobError::silent_share(&root, &error))??;
     let layout = Layout::new(config.storage.prefix.as_deref())?;
     let config = Arc::new(config);
     let reach = Reach {
@@ -142,7 +177,7 @@ fn context(
         layout,
         clock: Arc::clone(&process.clock),
         scope: scope.clone(),
-        pool: BlockingPool::new(PoolLimits::default()),
+        pool,
         host_name: process.host_name.clone(),
         cancelled,
     })

@@ -1,16 +1,11 @@
 //! The real program, wrongly used: one sentence, the right exit code, and nothing is made.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::fs;
 
-use tempfile::TempDir;
 use test_case::test_case;
 
-use crate::support::mounted::{can_mount, run};
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_medusafs");
+use crate::support::host::{Host, PROGRAM, in_namespace};
+use crate::support::mounted::can_mount;
 
 /// Every command that reads the configuration and then needs more.
 const ALL: &[&str] = &["mount MOUNTPOINT", "check", "backup one", "restore one", "list", "status"];
@@ -22,107 +17,35 @@ const WORKING: &[&str] = &["mount MOUNTPOINT", "check", "backup one", "restore o
 const EXPECT: &str = "expect() { echo \"nas:/x $1 nfs _netdev 0 0\" >$R.fstab; \
                       mount --bind $R.fstab /etc/fstab; rm $R.fstab; }";
 
-/// A host with a key, a share with an empty store, and a configuration that is right.
-struct Host {
-    directory: TempDir,
-}
-
-impl Host {
-    fn new() -> Self {
-        let host = Self { directory: tempfile::tempdir().unwrap() };
-        fs::create_dir_all(host.path("share/medusa/index/backup_index")).unwrap();
-        fs::create_dir(host.path("empty")).unwrap();
-        host.key("key", 0o600, "");
-        let root = host.directory.path().display();
-        host.write(
-            "medusa.ini",
-            &format!(
-                "[cassandra]\nconfig_file = /etc/cassandra/cassandra.yaml\n[storage]\n\
-                 storage_provider = local\nbase_path = {root}/share\nbucket_name = medusa\n[ssh]\n\
-                 username = root\nkey_file = {root}/key\n"
-            ),
-        );
-        // Nobody is there: what gets so far that it asks a node has gone too far.
-        host.write(
-            "medusafs.ini",
-            &format!(
-                "[medusafs]\ncontact_points = 127.255.255.254\nstate_dir = {root}/state\n\
-                 cache_dir = {root}/cache\n"
-            ),
-        );
-        host
+/// What a command says on standard error, after `before` in a mount namespace of its own. It
+/// must end with `code`, say one sentence, and change nothing.
+fn refused(host: &Host, before: &str, command: &str, code: i32) -> String {
+    let seen = host.everything();
+    let root = host.directory.path().to_str().unwrap();
+    let mut words = command.split(' ');
+    let mut line = format!("{PROGRAM} {}", words.next().unwrap());
+    if !command.starts_with("mount --store") && !command.contains("-c ") {
+        line.push_str(" -c \"$R/medusa.ini\"");
     }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
+    for word in words {
+        line.push(' ');
+        line.push_str(&word.replace("MOUNTPOINT", "\"$R/mountpoint\""));
     }
-
-    fn write(&self, name: &str, text: &str) {
-        fs::write(self.path(name), text).unwrap();
+    if command.starts_with("restore") && !command.contains("--node") {
+        line.push_str(" --node n1");
     }
-
-    /// Replaces text of `medusa.ini`.
-    fn edit(&self, from: &str, to: &str) {
-        let text = fs::read_to_string(self.path("medusa.ini")).unwrap();
-        assert!(text.contains(from), "{text}");
-        self.write("medusa.ini", &text.replace(from, to));
-    }
-
-    fn key(&self, name: &str, mode: u32, passphrase: &str) {
-        let path = self.path(name);
-        let path = path.to_str().unwrap();
-        let made = run("ssh-keygen", &["-q", "-t", "ed25519", "-N", passphrase, "-f", path]);
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
-    }
-
-    /// Everything below the directory, with times and sizes.
-    fn everything(&self) -> String {
-        let root = self.directory.path().to_str().unwrap();
-        let found = run("find", &[root, "-printf", "%p %y %m %s %T@\n"]);
-        let mut lines: Vec<_> =
-            String::from_utf8(found.stdout).unwrap().lines().map(str::to_owned).collect();
-        lines.sort();
-        lines.join("\n")
-    }
-
-    /// What a command says on standard error, after `before` in a mount namespace of its own. It
-    /// must end with `code`, say one sentence, and change nothing.
-    fn refused(&self, before: &str, command: &str, code: i32) -> String {
-        let seen = self.everything();
-        let root = self.directory.path().to_str().unwrap();
-        let mut words = command.split(' ');
-        let mut line = format!("{PROGRAM} {}", words.next().unwrap());
-        if !command.starts_with("mount --store") && !command.contains("-c ") {
-            line.push_str(" -c \"$R/medusa.ini\"");
-        }
-        for word in words {
-            line.push(' ');
-            line.push_str(&word.replace("MOUNTPOINT", "\"$R/mountpoint\""));
-        }
-        if command.starts_with("restore") && !command.contains("--node") {
-            line.push_str(" --node n1");
-        }
-        let script = format!(
-            "R={root}; {EXPECT}\n{before}\n{line}; code=$?; cat /proc/self/mountinfo; exit $code"
-        );
-        let output = in_namespace(&script);
-        let said = String::from_utf8(output.stderr).unwrap();
-        let mounts = String::from_utf8(output.stdout).unwrap();
-        assert_eq!(output.status.code(), Some(code), "{command}: {said}");
-        assert_eq!(said.lines().count(), 1, "{command}: {said}");
-        assert!(said.starts_with("medusafs: ") && said.len() > 40, "{command}: {said}");
-        assert!(!mounts.contains("fuse.medusafs"), "{command}: {mounts}");
-        assert_eq!(self.everything(), seen, "{command} has left something behind");
-        said
-    }
-}
-
-/// Runs a shell's lines where mounts are seen by nobody else.
-#[expect(clippy::disallowed_methods, reason = "a shell, not the program under test")]
-fn in_namespace(script: &str) -> std::process::Output {
-    let unshare = ["60", "unshare", "--mount", "--propagation", "private", "sh", "-c", script];
-    Command::new("timeout").args(unshare).env_remove("SSH_AUTH_SOCK").output().unwrap()
+    let script = format!(
+        "R={root}; {EXPECT}\n{before}\n{line}; code=$?; cat /proc/self/mountinfo; exit $code"
+    );
+    let output = in_namespace(&script);
+    let said = String::from_utf8(output.stderr).unwrap();
+    let mounts = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{command}: {said}");
+    assert_eq!(said.lines().count(), 1, "{command}: {said}");
+    assert!(said.starts_with("medusafs: ") && said.len() > 40, "{command}: {said}");
+    assert!(!mounts.contains("fuse.medusafs"), "{command}: {mounts}");
+    assert_eq!(host.everything(), seen, "{command} has left something behind");
+    said
 }
 
 #[test_case("key_gone", 0o600, "", "there is no key file"; "missing")]
@@ -143,7 +66,7 @@ fn a_key_file_that_cannot_be_used_is_refused_before_anything_begins(
     }
     host.edit("/key\n", &format!("/{name}\n"));
     for command in WORKING {
-        let said = host.refused("", command, 2);
+        let said = refused(&host, "", command, 2);
         assert!(said.contains(says) && said.contains(name), "{said}");
         assert!(!said.contains("secret"), "{said}");
     }
@@ -165,7 +88,7 @@ fn a_broken_ini_is_refused_with_its_line_by_every_command() {
     ] {
         host.write("medusa.ini", text);
         for command in ALL {
-            let said = host.refused("", command, 2);
+            let said = refused(&host, "", command, 2);
             assert!(said.contains(&format!("{}:{line}: ", ini.display())), "{said}");
             assert!(said.contains(says), "{said}");
         }
@@ -173,12 +96,12 @@ fn a_broken_ini_is_refused_with_its_line_by_every_command() {
     host.write("medusa.ini", &whole);
     host.write("medusafs.ini", "[medusafs]\n\nrestore_hold = soon\n");
     for command in ALL {
-        let said = host.refused("", command, 2);
+        let said = refused(&host, "", command, 2);
         assert!(said.contains("medusafs.ini:3: [medusafs] restore_hold: "), "{said}");
     }
     fs::remove_file(&ini).unwrap();
     for command in ALL {
-        let said = host.refused("", command, 2);
+        let said = refused(&host, "", command, 2);
         assert!(said.contains("there is no such file; name Medusa's with -c"), "{said}");
     }
 }
@@ -198,7 +121,7 @@ fn a_share_that_is_not_mounted_is_told_from_an_empty_store() {
         let host = Host::new();
         host.edit(from, to);
         for command in ALL {
-            let said = host.refused(before, command, 3);
+            let said = refused(&host, before, command, 3);
             assert!(said.contains(says), "{said}");
         }
     }
@@ -212,17 +135,17 @@ fn what_holds_no_backups_is_no_store() {
     let host = Host::new();
     fs::create_dir_all(host.path("photos/2026")).unwrap();
     let root = host.directory.path().display().to_string();
-    let said = host.refused("", &format!("mount --store {root}/photos MOUNTPOINT"), 2);
+    let said = refused(&host, "", &format!("mount --store {root}/photos MOUNTPOINT"), 2);
     assert!(said.contains("photos is no store of Medusa: it holds \"2026\""), "{said}");
-    let said = host.refused("", &format!("mount --store {root}/medusa.ini MOUNTPOINT"), 2);
+    let said = refused(&host, "", &format!("mount --store {root}/medusa.ini MOUNTPOINT"), 2);
     assert!(said.contains("medusa.ini is no directory"), "{said}");
     for empty in ["empty", "gone"] {
-        host.refused("", &format!("mount --store {root}/{empty} MOUNTPOINT"), 3);
+        refused(&host, "", &format!("mount --store {root}/{empty} MOUNTPOINT"), 3);
     }
     host.edit("bucket_name = medusa", "bucket_name = photos");
     host.edit("/share\n", "/\n");
     for command in ALL {
-        let said = host.refused("", command, 2);
+        let said = refused(&host, "", command, 2);
         assert!(said.contains("is no store of Medusa"), "{said}");
     }
 }
@@ -234,9 +157,9 @@ fn a_mountpoint_in_use_is_left_as_it_is() {
     }
     let host = Host::new();
     fs::create_dir(host.path("mountpoint")).unwrap();
-    let said = host.refused("mount -t tmpfs theirs $R/mountpoint", "mount MOUNTPOINT", 4);
+    let said = refused(&host, "mount -t tmpfs theirs $R/mountpoint", "mount MOUNTPOINT", 4);
     assert!(said.contains("is in use: a file system of type tmpfs from \"theirs\""), "{said}");
-    let said = host.refused("", "mount MOUNTPOINT/../key", 2);
+    let said = refused(&host, "", "mount MOUNTPOINT/../key", 2);
     assert!(said.contains("is no directory"), "{said}");
 }
 
@@ -249,7 +172,7 @@ fn without_fuse_no_mountpoint_is_made() {
     let root = host.directory.path().display();
     let store = format!("mount --store {root}/share/medusa MOUNTPOINT");
     for command in ["mount MOUNTPOINT", "mount -f MOUNTPOINT", &store] {
-        let said = host.refused("mount -t tmpfs dev /dev", command, 3);
+        let said = refused(&host, "mount -t tmpfs dev /dev", command, 3);
         assert!(said.contains("there is no FUSE on this host") && said.contains("modprobe fuse"));
     }
     // What needs no FUSE goes on.
@@ -274,19 +197,18 @@ fn a_wrong_word_is_refused_by_name(command: &str, says: &str) {
     if !can_mount() {
         return;
     }
-    let said = Host::new().refused("", command, 2);
+    let said = refused(&Host::new(), "", command, 2);
     assert!(said.contains(says), "{said}");
 }
 
 #[test]
 fn looking_makes_no_state() {
     let host = Host::new();
-    let ini = host.path("medusa.ini");
     let seen = host.everything();
     for command in ["list", "status", "jobs"] {
-        let output = run(PROGRAM, &[command, "-c", ini.to_str().unwrap()]);
+        let output = host.medusafs(&[command]);
         assert_eq!(output.status.code(), Some(0), "{command}");
     }
     assert_eq!(host.everything(), seen);
-    assert!(!Path::new(&host.path("state")).exists());
+    assert!(!host.path("state").exists());
 }

@@ -13,7 +13,7 @@ use crate::model::{BackupName, Fqdn, JobState, Phase, UnixSeconds};
 use super::{Context, JobError, Record};
 
 /// A dozen small files and directory syncs, and a manifest.
-const PUBLISH_WITHIN: Duration = Duration::from_mins(10);
+pub(super) const PUBLISH_WITHIN: Duration = Duration::from_mins(10);
 
 /// What all nodes publish alike.
 pub(in crate::jobs) struct Edition<'a> {

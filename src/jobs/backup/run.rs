@@ -11,6 +11,7 @@ use crate::model::{BackupName, Fqdn, JobState, Phase, UnixSeconds};
 
 use super::publish::{Edition, publish};
 use super::snapshot::{clear, take};
+use super::survey::HeldLease;
 use super::upload::upload;
 use super::{BackupRequest, Context, JobError, survey};
 
@@ -27,8 +28,10 @@ pub(in crate::jobs) async fn run(
 ) -> Result<(JobState, String), JobError> {
     cx.board.moves_to(JobState::Running, Phase::Check);
     let lease = survey::take_cluster_lease(cx, &format!("backup {}", request.name)).await?;
-    let looked = survey::look(cx, request.node.as_ref()).await?;
-    let ended = work(cx, request, &looked).await;
+    let ended = match survey::look(cx, request.node.as_ref()).await {
+        Ok(looked) => work(cx, request, &looked, &lease).await,
+        Err(error) => Err(error),
+    };
     lease.give_back(cx).await;
     ended
 }
@@ -37,6 +40,7 @@ async fn work(
     cx: &Context,
     request: &BackupRequest,
     looked: &Survey,
+    lease: &HeldLease,
 ) -> Result<(JobState, String), JobError> {
     let mode = match request.mode {
         BackupMode::Full => UploadMode::Full,
@@ -67,7 +71,14 @@ async fn work(
         }
     };
 
-    let changed = look_again(cx, looked, request).await?;
+    let again = look_again(cx, looked, request).await;
+    let changed = match again.and_then(|changed| lease.still_held().map(|()| changed)) {
+        Ok(changed) => changed,
+        Err(error) => {
+            withdraw(cx, &agents, &request.name).await;
+            return Err(error);
+        }
+    };
     let whole: BTreeMap<_, _> = agents
         .iter()
         .filter(|(name, _)| copied.contains_key(*name))

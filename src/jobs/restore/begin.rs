@@ -7,9 +7,10 @@ use crate::config::RestorePolicy;
 use crate::model::{ByteSize, JobState, Phase};
 
 use super::finish::{finish, swap};
-use super::hold::{until_accepted, wait_out};
+use super::hold::{take_back, until_accepted, wait_out};
 use super::plan::{Plan, Sight, Snapshot};
 use super::plan_text::plan_text;
+use super::survey::HeldLease;
 use super::{Context, JobError, Record, RestoreRequest, survey};
 
 /// Files that are staged at once.
@@ -60,7 +61,7 @@ async fn see(cx: &Context, request: &RestoreRequest) -> Result<Seen, JobError> {
         .ok_or_else(|| JobError::Host(format!("{} could not be reached", request.node)))?;
     let snapshot = survey::snapshot(cx, &request.backup, &request.source).await?;
     let mut order = order(cx, request);
-    let facts = target.agent.restore_plan(&order).await?;
+    let facts = cx.unless_cancelled(target.agent.restore_plan(&order)).await??;
     order.manifest = Some(facts.manifest);
     let plan = judge(cx, request, &survey, &snapshot, &facts, &cluster_before)?;
     cx.show(&request.node, |node| {
@@ -131,7 +132,7 @@ async fn restore(
             return Err(error);
         }
     };
-    let ended = work(cx, request, &seen).await;
+    let ended = work(cx, request, &seen, [&cluster, &node]).await;
     node.give_back(cx).await;
     cluster.give_back(cx).await;
     ended
@@ -141,6 +142,7 @@ async fn work(
     cx: &Context,
     request: &RestoreRequest,
     seen: &Seen,
+    leases: [&HeldLease; 2],
 ) -> Result<(JobState, String), JobError> {
     cx.still_wanted()?;
     cx.write(Record::StageBegins { node: request.node.clone() })?;
@@ -163,6 +165,10 @@ async fn work(
         ));
     }
     wait_out(cx, &request.node, &seen.target, request.complete_since).await?;
+    if let Err(lost) = leases.into_iter().try_for_each(HeldLease::still_held) {
+        take_back(cx, &seen.target).await;
+        return Err(lost);
+    }
     swap(cx, request, &seen.target).await?;
     finish(cx, request, &seen.target, Some(&seen.survey)).await
 }

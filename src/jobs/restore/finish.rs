@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::agent::protocol::{AskNodetool, JobReport, Reached as Milestone};
+use crate::agent::protocol::{
+    AskNodetool, JobReport, MemberState, Reached as Milestone, RingMember,
+};
 use crate::cluster::{ClusterError, Deaf, Reached, Survey};
 use crate::model::{Fqdn, JobState, Phase};
 
-use super::{Context, JobError, Record, RestoreRequest};
+use super::{Context, JobError, Record, RestoreRequest, survey};
 
 /// How often the node is asked how far it is.
 const ASK_EVERY: Duration = Duration::from_secs(1);
@@ -113,20 +115,17 @@ pub(super) async fn finish(
 ) -> Result<(JobState, String), JobError> {
     cx.board.moves_to(JobState::Starting, Phase::Check);
     cx.show(&request.node, |node| node.phase = Phase::Check);
-    let host_id = survey.and_then(|survey| Some(survey.ring.get(&request.node)?.host_id.clone()));
+    let host_id = match survey.and_then(|survey| survey.ring.get(&request.node)) {
+        Some(node) => Some(node.host_id.clone()),
+        None => survey::memory(cx).await?.known.named(&request.node).map(|n| n.host_id.clone()),
+    };
     let witness = survey.and_then(|survey| survey.witness_beside(&request.node)).unwrap_or(target);
     let until = Instant::now() + UP_WITHIN;
     loop {
         let question = AskNodetool { status: true, ..AskNodetool::default() };
         let seen = witness.agent.ask(question, Some(BRIEFLY), Arc::new(Deaf)).await;
         let members = seen.ok().and_then(|facts| facts.status).and_then(Result::ok);
-        let is_up = members.is_some_and(|members| {
-            members
-                .iter()
-                .filter(|member| host_id.as_ref().is_none_or(|id| *id == member.host_id))
-                .all(|member| member.up == Some(true))
-        });
-        if is_up {
+        if members.is_some_and(|members| is_back(&members, host_id.as_deref())) {
             break;
         }
         if Instant::now() >= until {
@@ -150,4 +149,45 @@ pub(super) async fn finish(
     }
     cx.board.log(&format!("{} is back; run `nodetool repair -full` on it", request.node));
     Ok((JobState::Done, String::new()))
+}
+
+/// Whether `nodetool status` says UN of the node; of every node, if its host id is not known.
+fn is_back(members: &[RingMember], host_id: Option<&str>) -> bool {
+    let is_un =
+        |member: &RingMember| member.up == Some(true) && member.state == MemberState::Normal;
+    match host_id {
+        Some(id) => members.iter().any(|member| member.host_id == id && is_un(member)),
+        None => !members.is_empty() && members.iter().all(is_un),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(host_id: &str, up: bool, state: MemberState) -> RingMember {
+        RingMember {
+            host_id: host_id.to_owned(),
+            address: "198.51.100.11".to_owned(),
+            datacenter: "dc1".to_owned(),
+            rack: "r1".to_owned(),
+            up: Some(up),
+            state,
+        }
+    }
+
+    #[test]
+    fn a_node_that_nobody_lists_is_not_back() {
+        assert!(!is_back(&[], Some("a")));
+        assert!(!is_back(&[], None));
+        assert!(!is_back(&[member("b", true, MemberState::Normal)], Some("a")));
+    }
+
+    #[test]
+    fn a_node_is_back_when_it_is_up_and_normal() {
+        let ring =
+            [member("a", true, MemberState::Normal), member("b", false, MemberState::Normal)];
+        assert!(is_back(&ring, Some("a")) && !is_back(&ring, Some("b")) && !is_back(&ring, None));
+        assert!(!is_back(&[member("a", true, MemberState::Joining)], Some("a")));
+    }
 }

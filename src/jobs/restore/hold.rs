@@ -42,6 +42,13 @@ pub(super) async fn until_accepted(
     }
 }
 
+/// Takes back what was staged; Cassandra has not been touched.
+pub(super) async fn take_back(cx: &Context, target: &Reached) {
+    if let Err(error) = target.agent.restore_abort(cx.board.folder().id()).await {
+        cx.board.log(&format!("taking back the stage: {}", error.in_words()));
+    }
+}
+
 /// Waits until the hold time is over, `now` is committed, or the restore is taken back.
 pub(super) async fn wait_out(
     cx: &Context,
@@ -64,10 +71,7 @@ pub(super) async fn wait_out(
             }
         };
         if let Err(cancelled) = cancelled {
-            let job = cx.board.folder().id().clone();
-            if let Err(error) = target.agent.restore_abort(&job).await {
-                cx.board.log(&format!("taking back the stage: {}", error.in_words()));
-            }
+            take_back(cx, target).await;
             return Err(cancelled);
         }
         let at_once = cx.control.take_commit().is_some_and(|said| said == "now");

@@ -45,7 +45,14 @@ pub(in crate::jobs) async fn recover(
     }
     let purpose = format!("recovery of the restore of {}", request.node);
     let cluster = survey::take_cluster_lease(cx, &purpose).await?;
-    let ended = on_node(cx, request, wish).await;
+    let ended = match survey::take_node_lease(cx, &request.node, &purpose).await {
+        Ok(node) => {
+            let ended = on_node(cx, request, wish).await;
+            node.give_back(cx).await;
+            ended
+        }
+        Err(error) => Err(error),
+    };
     cluster.give_back(cx).await;
     ended
 }

@@ -4,6 +4,7 @@ pub(crate) mod agent;
 pub(crate) mod archive;
 pub(crate) mod copy_desk;
 pub(crate) mod copying;
+pub(crate) mod host;
 pub(crate) mod lab;
 pub(crate) mod mortal;
 pub(crate) mod mounted;

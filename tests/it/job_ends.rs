@@ -1,0 +1,105 @@
+//! Jobs of the real program whose cluster does not answer: how they end, and that they do.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::support::host::{Host, PROGRAM};
+use crate::support::mounted::run;
+
+fn words(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// The only job's folder, once it is there.
+fn folder(host: &Host) -> PathBuf {
+    let jobs = host.path("state/jobs");
+    let found =
+        || fs::read_dir(&jobs).ok()?.flatten().map(|entry| entry.path()).find(|path| is_job(path));
+    let is_there = || found().is_some();
+    until("there is a job", is_there);
+    found().unwrap()
+}
+
+fn is_job(path: &Path) -> bool {
+    !path.file_name().unwrap().to_string_lossy().starts_with('.')
+}
+
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "never: {what}");
+        std::thread::yield_now();
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the program under test, which is watched")]
+fn begin(host: &Host, name: &str) -> Child {
+    Command::new("timeout")
+        .args(["60", PROGRAM, "backup", name, "-c"])
+        .arg(host.path("medusa.ini"))
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+#[test]
+fn a_backup_whose_cluster_cannot_be_reached_fails_at_once_and_holds_nothing() {
+    let host = Host::new();
+    for name in ["one", "two"] {
+        let begun = Instant::now();
+        let output = host.medusafs(&["backup", name]);
+        let said = words(&output);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("127.255.255.254") && said.contains("medusafs check"), "{said}");
+        assert!(!said.contains("busy"), "{said}");
+        assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    }
+    assert_eq!(fs::read_dir(host.path("share/medusa/index/backup_index")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_job_that_is_killed_in_its_first_step_is_brought_to_an_end_by_who_waits_for_it() {
+    let host = Host::new();
+    // It takes connections and never speaks.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let own = fs::read_to_string(host.path("medusafs.ini")).unwrap();
+    host.write("medusafs.ini", &own.replace("127.255.255.254", &format!("127.0.0.1:{port}")));
+    let waiting = begin(&host, "one");
+    let folder = folder(&host);
+    let journal = || fs::read_to_string(folder.join("journal")).unwrap_or_default();
+    until("the job is taken", || journal().ends_with('\n'));
+    let taken: serde_json::Value = serde_json::from_str(journal().trim()).unwrap();
+    run("kill", &["-KILL", &taken["taken"]["pid"].to_string()]);
+    let output = waiting.wait_with_output().unwrap();
+    let said = words(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("nothing had been begun on any node"), "{said}");
+    assert!(fs::read_to_string(folder.join("error")).unwrap().contains("nothing had been begun"));
+}
+
+#[test]
+fn a_node_s_name_is_not_passed_on_while_the_ring_cannot_be_asked() {
+    let host = Host::new();
+    let nodes = host.path("share/medusa/.medusafs/nodes.json");
+    fs::create_dir_all(nodes.parent().unwrap()).unwrap();
+    let text = r#"{"version":1,"cluster_name":"lab","nodes":[]}"#;
+    fs::write(&nodes, text).unwrap();
+    for arguments in [&["trust", "--node", "n1"][..], &["trust", "--node", "n1", "--yes"]] {
+        let output = host.medusafs(arguments);
+        let said = words(&output);
+        assert_eq!(output.status.code(), Some(3), "{said}");
+        assert!(said.contains("127.255.255.254") && said.contains("medusafs check"), "{said}");
+        assert_eq!(fs::read_to_string(&nodes).unwrap(), text);
+    }
+    fs::write(&nodes, "{").unwrap();
+    for arguments in [&["trust", "--node", "n1"][..], &["check"]] {
+        let output = host.medusafs(arguments);
+        let said = words(&output);
+        assert_eq!(output.status.code(), Some(3), "{said}");
+        assert!(said.contains("nodes.json is damaged"), "{said}");
+    }
+}
