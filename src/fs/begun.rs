@@ -15,16 +15,28 @@ use crate::view::Asked;
 /// before.
 const WATCHED: Duration = Duration::from_secs(2);
 
+/// For how long a program that was found copying, and goes on trying, asks for no backup.
+const COPIES: Duration = Duration::from_secs(10);
+
 /// What was asked for, until its job shows it by itself.
 #[derive(Debug, Default)]
 pub(super) struct Begun {
     asked: Vec<New>,
+    copying: Vec<Copying>,
     withdrawn: Arc<BTreeSet<JobId>>,
 }
 
 #[derive(Debug)]
 struct New {
     asked: Asked,
+    process: u32,
+    at: Instant,
+}
+
+/// A program that copies into `backups/`.
+#[derive(Debug)]
+struct Copying {
+    name: BackupName,
     process: u32,
     at: Instant,
 }
@@ -47,19 +59,49 @@ impl Begun {
     pub(super) fn tidy(&mut self, jobs: &[JobStatus]) {
         let listed = |asked: &Asked| jobs.iter().any(|job| job.id == asked.job);
         self.asked.retain(|new| new.at.elapsed() < WATCHED || !listed(&new.asked));
+        self.copying.retain(|copying| copying.at.elapsed() < COPIES);
         if self.withdrawn.iter().any(|id| !jobs.iter().any(|job| job.id == *id)) {
             let there = |id: &&JobId| jobs.iter().any(|job| job.id == **id);
             self.withdrawn = Arc::new(self.withdrawn.iter().filter(there).cloned().collect());
         }
     }
 
-    /// The job of the backup `name`, if `process` asked for it within the last two seconds: a tool
-    /// that copies makes a directory and goes on in it, a person does not.
-    pub(super) fn just_made_by(&self, name: &BackupName, process: u32) -> Option<JobId> {
+    /// The job of the backup `name`, or of the part of `node` in it, if `process` asked for just
+    /// that within the last two seconds: a tool that copies makes a directory and goes on in it, a
+    /// person does not.
+    pub(super) fn just_made_by(
+        &self,
+        name: &BackupName,
+        node: Option<&Fqdn>,
+        process: u32,
+    ) -> Option<JobId> {
+        let is_below = |asked: &Asked| asked.node.is_none() || asked.node.as_ref() == node;
         let new = self.asked.iter().find(|new| {
-            new.asked.name == *name && new.process == process && new.at.elapsed() < WATCHED
+            new.asked.name == *name
+                && is_below(&new.asked)
+                && new.process == process
+                && new.at.elapsed() < WATCHED
         })?;
         Some(new.asked.job.clone())
+    }
+
+    /// A program copies to `name`.
+    pub(super) fn copies(&mut self, name: BackupName, process: u32) {
+        self.copying.push(Copying { name, process, at: Instant::now() });
+    }
+
+    /// Whether a program that would ask for a backup was found copying a moment ago: `tar` makes
+    /// a directory that has gone again, for each file anew.
+    pub(super) fn is_copying(&mut self, name: &str, process: u32) -> bool {
+        // Where processes cannot be told apart, the names must do.
+        let same = |copying: &&mut Copying| {
+            copying.process == process
+                && (process != 0 || copying.name.as_str() == name)
+                && copying.at.elapsed() < COPIES
+        };
+        let Some(copying) = self.copying.iter_mut().find(same) else { return false };
+        copying.at = Instant::now();
+        true
     }
 
     /// Takes a backup back: its job is shown to nobody any more.
@@ -99,10 +141,31 @@ mod tests {
     fn only_the_process_that_made_it_withdraws_it() {
         let mut begun = Begun::default();
         begun.add(name(), None, job("j"), 7);
-        assert_eq!(begun.just_made_by(&name(), 8), None);
-        assert_eq!(begun.just_made_by(&name(), 7), Some(job("j")));
+        assert_eq!(begun.just_made_by(&name(), None, 8), None);
+        assert_eq!(begun.just_made_by(&name(), None, 7), Some(job("j")));
         begun.withdraw(&job("j"));
-        assert_eq!(begun.just_made_by(&name(), 7), None);
+        assert_eq!(begun.just_made_by(&name(), None, 7), None);
         assert!(begun.withdrawn().contains(&job("j")));
+    }
+
+    #[test]
+    fn what_is_made_beside_a_new_part_of_a_backup_is_not_made_below_it() {
+        let mut begun = Begun::default();
+        let node = |name: &str| Fqdn::parse(name).unwrap();
+        begun.add(name(), Some(node("n1")), job("j"), 7);
+        assert_eq!(begun.just_made_by(&name(), None, 7), None);
+        assert_eq!(begun.just_made_by(&name(), Some(&node("n2")), 7), None);
+        assert_eq!(begun.just_made_by(&name(), Some(&node("n1")), 7), Some(job("j")));
+    }
+
+    #[test]
+    fn a_program_that_copies_asks_for_no_other_backup() {
+        let mut begun = Begun::default();
+        assert!(!begun.is_copying("c", 7));
+        begun.copies(name(), 7);
+        begun.copies(name(), 0);
+        assert!(begun.is_copying("b", 7) && begun.is_copying("c", 7));
+        assert!(begun.is_copying("b", 0) && !begun.is_copying("c", 0));
+        assert!(!begun.is_copying("b", 8));
     }
 }

@@ -24,6 +24,9 @@ impl Caller {
 
     /// The program's name as `ps` shows it; empty if it has gone.
     pub fn program(self) -> String {
+        if self.pid == 0 {
+            return String::new();
+        }
         fs::read_to_string(format!("/proc/{}/comm", self.pid))
             .map(|name| name.trim_end().to_owned())
             .unwrap_or_default()

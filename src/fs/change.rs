@@ -184,7 +184,10 @@ impl MedusaFs {
         }
         let Some(job) = report.job else { return Err(FsError::NotFound) };
         self.begun.lock().withdraw(&job);
-        tracing::info!(uid = caller.uid, pid = caller.pid, backup = %name, %job, "removed");
+        tracing::info!(
+            uid = caller.uid, pid = caller.pid, program = %caller.program(), backup = %name, %job,
+            "removed"
+        );
         self.on_disk("for a job to be removed", move |doing| doing.forget(&job)).await
     }
 
@@ -213,7 +216,10 @@ impl MedusaFs {
                 {
                     self.getattr(caller, ino).await
                 }
-                Known::Path(_) | Known::File(..) => Err(never_written()),
+                Known::Path(_) | Known::File(..) => Err(FsError::ReadOnly(
+                    "modes, owners, times and sizes are what they are here: nothing sets them"
+                        .to_owned(),
+                )),
             }
         };
         let changed = change.await;

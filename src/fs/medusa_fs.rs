@@ -269,8 +269,8 @@ impl MedusaFs {
                 }
                 _ => tracing::info!(uid = caller.uid, pid = caller.pid, %path, %reason, "{call}"),
             }
-            let time = self.clock.now();
-            let refusal = Refusal { time, pid: caller.pid, call, path, errno, reason };
+            let (time, pid, program) = (self.clock.now(), caller.pid, caller.program());
+            let refusal = Refusal { time, pid, program, call, path, errno, reason };
             self.refusals.keep(caller.uid, refusal);
         }
         answer

@@ -70,6 +70,9 @@ impl MedusaFs {
             return Err(error);
         }
         self.may_back_up(caller)?;
+        if self.begun.lock().is_copying(&wish.name, caller.process()) {
+            return Err(copying(&wish.name));
+        }
         let (backup, node) = self.judge(&world, &wish)?;
         let order = BackupOrder {
             name: backup.clone(),
@@ -196,13 +199,16 @@ impl MedusaFs {
     }
 
     async fn withdraw_if_fresh(&self, caller: Caller, directory: &ViewPath) -> Option<FsError> {
-        let name = backup_of(directory)?;
-        let job = self.begun.lock().just_made_by(&name, caller.process())?;
-        self.withdraw(&name, &job).await;
-        Some(FsError::ReadOnly(format!(
-            "the backup {name} is taken back: the program that made its directory goes on in it, \
-             so it is copying and not backing up"
-        )))
+        let (name, node) = backup_of(directory)?;
+        let process = caller.process();
+        let job = {
+            let mut begun = self.begun.lock();
+            let job = begun.just_made_by(name, node, process)?;
+            begun.copies(name.clone(), process);
+            job
+        };
+        self.withdraw(name, &job).await;
+        Some(copying(name.as_str()))
     }
 
     async fn withdraw(&self, name: &BackupName, job: &JobId) {
@@ -274,11 +280,18 @@ fn clashing(world: &World, name: &BackupName) -> Option<BackupName> {
     world.backups.clashing(name).cloned().or_else(|| world.backup_names().into_iter().find(alike))
 }
 
-/// The backup in whose directory something is to be made.
-fn backup_of(directory: &ViewPath) -> Option<BackupName> {
+fn copying(name: &str) -> FsError {
+    FsError::ReadOnly(format!(
+        "there is no backup {name}, or it is taken back: the program that made its directory goes \
+         on in it, so it is copying and not backing up"
+    ))
+}
+
+/// The backup in whose directory something is to be made, and the node if it is that of one.
+fn backup_of(directory: &ViewPath) -> Option<(&BackupName, Option<&Fqdn>)> {
     match directory {
-        ViewPath::Backup(name) => Some(name.clone()),
-        ViewPath::NodeBackup(_, of) => Some(of.backup.clone()),
+        ViewPath::Backup(name) => Some((name, None)),
+        ViewPath::NodeBackup(_, of) => Some((&of.backup, Some(&of.node))),
         _ => None,
     }
 }

@@ -22,6 +22,7 @@ mod read;
 mod refresh;
 mod refusals;
 mod restore_by_jobs;
+pub mod semantics;
 mod staged;
 mod stat;
 mod tables;

@@ -28,6 +28,8 @@ pub(super) struct Refusal {
     pub time: UnixSeconds,
     /// The calling process.
     pub pid: u32,
+    /// Its program's name; empty if that is not known any more.
+    pub program: String,
     /// What it called: "mkdir".
     pub call: &'static str,
     /// On what, from the mount's root.
@@ -48,7 +50,7 @@ struct Kept {
 impl Kept {
     /// `rm -r` meets the same thousands of times: that must not push out what else there was.
     fn is_of(&self, other: &Refusal) -> bool {
-        let Refusal { time: _, pid, call, path: _, errno, reason } = &self.first;
+        let Refusal { time: _, pid, program: _, call, path: _, errno, reason } = &self.first;
         (*pid, *call, *errno) == (other.pid, other.call, other.errno) && *reason == other.reason
     }
 }
@@ -81,14 +83,17 @@ impl Refusals {
     pub(super) fn text(&self, uid: u32) -> String {
         let users = self.users.lock();
         users.get(&uid).into_iter().flatten().fold(String::new(), |mut text, kept| {
-            let Refusal { time, pid, call, path, errno, reason } = &kept.first;
+            let Refusal { time, pid, program, call, path, errno, reason } = &kept.first;
             let reason = reason.split_whitespace().collect::<Vec<_>>().join(" ");
             let again = match kept.again {
                 0 => String::new(),
                 times => format!(" (and {times} more)"),
             };
-            let written =
-                writeln!(text, "{time} pid {pid} {call} {path}: {errno:?}: {reason}{again}");
+            let who = match program.as_str() {
+                "" => format!("pid {pid}"),
+                program => format!("pid {pid} ({program})"),
+            };
+            let written = writeln!(text, "{time} {who} {call} {path}: {errno:?}: {reason}{again}");
             debug_assert!(written.is_ok(), "a string takes everything");
             text
         })
@@ -103,6 +108,7 @@ mod tests {
         Refusal {
             time: UnixSeconds(1_795_364_040),
             pid: 7,
+            program: "mkdir".to_owned(),
             call: "mkdir",
             path: path.to_owned(),
             errno: Errno::EINVAL,
@@ -117,7 +123,7 @@ mod tests {
         assert_eq!(refusals.text(2), "");
         assert_eq!(
             refusals.text(1),
-            "2026-11-22T16:14:00Z pid 7 mkdir /backups/a b: EINVAL: no name for a backup\n"
+            "2026-11-22T16:14:00Z pid 7 (mkdir) mkdir /backups/a b: EINVAL: no name for a backup\n"
         );
     }
 

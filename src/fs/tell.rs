@@ -60,7 +60,7 @@ impl MedusaFs {
         match file {
             ControlFile::Cancel => self.cancel(caller, owner).await,
             _ => Err(FsError::Unsupported(format!(
-                "{} cannot be done through the mount: see `medusafs help`",
+                "this release of medusafs does not know how to {} a backup yet",
                 file.name()
             ))),
         }

@@ -17,6 +17,7 @@ use crate::view::World;
 use crate::view::control;
 use crate::view::status;
 
+use super::BackupBy;
 use super::Caller;
 use super::FsError;
 use super::JobText;
@@ -36,6 +37,9 @@ impl MedusaFs {
         path: &ViewPath,
     ) -> Result<String, FsError> {
         match path {
+            ViewPath::Readme if self.settings.backup == BackupBy::NoCluster => {
+                Ok(format!("{README}\nThis mount knows no cluster: it is for looking only.\n"))
+            }
             ViewPath::Readme => Ok(README.to_owned()),
             ViewPath::Status => Ok(status(world, &self.surroundings())),
             ViewPath::ControlFile(Owner::Root, file) => Ok(self.root_text(caller, world, *file)),

@@ -1,5 +1,5 @@
 //! What copying into `restore/` means, over `CopyIn` without a kernel: what each tool does, and what
-//! comes of it. SEMANTICS.md beside `fs::copy_in` says the same in words.
+//! comes of it. `fs/SEMANTICS.md` says the same in words.
 
 use medusafs::fs::{Caller, CopyIn, FsError, SetAttributes, StagedParent};
 use medusafs::model::{JobState, UnixSeconds};
@@ -269,6 +269,23 @@ async fn a_snapshot_copied_under_its_backup_s_name_is_for_its_own_node() {
     assert!(copy.all().await.is_empty());
     until("a restore", || !desk.begun().is_empty()).await;
     assert_eq!(desk.begun()[0].target.as_str(), "node2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_directory_in_restore_that_stays_empty_goes_again() {
+    let state = tempfile::tempdir().unwrap();
+    let desk = CopyDesk::new(state.path());
+    let restore = StagedParent::Area(Area::Restore);
+    let minute = std::time::Duration::from_secs(61);
+    let made = desk.copies.mkdir(ROOT, &restore, "diff1", 0o755).await.unwrap();
+    tokio::time::sleep(minute).await;
+    assert_eq!(desk.copies.lookup(&restore, "diff1"), None);
+    assert_eq!(desk.copies.entry(made.id), None);
+    let made = desk.copies.mkdir(ROOT, &restore, "diff1", 0o755).await.unwrap();
+    let inside = StagedParent::Inside(made.id);
+    desk.copies.mkdir(ROOT, &inside, "shop", 0o755).await.unwrap();
+    tokio::time::sleep(minute).await;
+    assert_eq!(desk.copies.lookup(&restore, "diff1").unwrap().id, made.id);
 }
 
 #[tokio::test]

@@ -9,6 +9,8 @@ mod damage;
 mod fs_copy_in;
 mod fs_semantics;
 mod fs_share;
+mod fs_tree;
+mod fs_verbs;
 mod job_ends;
 mod lab_backup;
 mod lab_restore;

@@ -112,14 +112,20 @@ fn what_is_refused_is_refused_at_once_and_explained() {
     shell(&root, &format!("diff -r $T/backups/new {}", copy.display()));
 }
 
-#[test]
-fn cp_into_backups_is_no_backup() {
+#[test_case("cp -r $T/backups/new $T/backups/again"; "cp")]
+#[test_case("cp -r $T/backups/new $T/nodes/n1/again"; "cp below a node")]
+#[test_case("cp -r /etc/default $T/backups/again"; "cp from elsewhere")]
+#[test_case("rsync -a $T/backups/new/ $T/backups/again/"; "rsync")]
+#[test_case("mkdir -p $T/backups/again/b"; "mkdir p")]
+#[test_case("mkdir -p $T/backups/again/n1"; "mkdir p of a node")]
+#[test_case("tar -C $T/backups -cf - --transform s/new/again/ new | tar -C $T/backups -xf -"; "tar")]
+fn a_copy_into_backups_is_no_backup(line: &str) {
     if !can_mount() {
         return;
     }
     let made = Made::usual();
     let tree = Mounted::usual(&made, true);
-    let copied = try_shell(&tree.root(), "cp -r $T/backups/new $T/backups/again");
+    let copied = try_shell(&tree.root(), line);
     assert!(!copied.status.success());
     assert_eq!(tree.eyes.jobs.orders.lock().len(), 1);
     assert_eq!(tree.eyes.jobs.cancelled.lock().len(), 1);

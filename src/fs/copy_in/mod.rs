@@ -1,7 +1,7 @@
 //! Copying into `restore/`: calls become events of a [`Set`](crate::staging::Set), its verdicts
 //! become errors, and a set that is whole becomes a job.
 //!
-//! What the rules are, [`SEMANTICS`](semantics) says.
+//! What the rules are, [`semantics`](super::semantics) says.
 
 mod answers;
 mod calls;
@@ -11,7 +11,6 @@ mod desk;
 mod follow;
 mod journal;
 mod recall;
-pub mod semantics;
 mod shelf;
 mod shown;
 mod steps;

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use medusafs::catalog::{Catalog, CatalogSettings};
@@ -139,6 +139,9 @@ pub(crate) struct HandJobs {
     pub(crate) orders: Mutex<Vec<BackupOrder>>,
     pub(crate) cancelled: Mutex<Vec<JobId>>,
     pub(crate) forgotten: Mutex<Vec<JobId>>,
+    pub(crate) ring: Mutex<Option<Vec<Fqdn>>>,
+    /// If there is one, this host's disk hangs until its other end is dropped.
+    pub(crate) hangs: Mutex<Option<mpsc::Receiver<()>>>,
     pub(crate) log: PathBuf,
 }
 
@@ -149,6 +152,8 @@ impl HandJobs {
             orders: Mutex::default(),
             cancelled: Mutex::default(),
             forgotten: Mutex::default(),
+            ring: Mutex::default(),
+            hangs: Mutex::default(),
             log,
         })
     }
@@ -185,10 +190,13 @@ impl Doing for HandJobs {
     }
 
     fn ring(&self) -> Option<Vec<Fqdn>> {
-        None
+        self.ring.lock().clone()
     }
 
     fn begin_backup(&self, order: &BackupOrder) -> Result<JobId, FsError> {
+        if let Some(hangs) = self.hangs.lock().take() {
+            hangs.recv().unwrap_err();
+        }
         self.orders.lock().push(order.clone());
         Ok(JobId::new(NOW, JobKind::Backup, order.name.as_str()).unwrap())
     }
