@@ -5,14 +5,14 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use clap_complete::Shell;
+
+use super::help;
 
 /// Cassandra backups in Medusa's store, as a file system.
 #[derive(Debug, Parser)]
 #[command(name = "medusafs", version, max_term_width = 100)]
-#[command(
-    after_help = "Exit codes: 0 the wished end, 1 not that, 2 wrong usage or configuration, \
-                        3 could not reach what is needed, 4 busy."
-)]
+#[command(after_help = help::ALL)]
 pub struct Args {
     /// What to do.
     #[command(subcommand)]
@@ -25,7 +25,7 @@ pub struct ConfigArgs {
     /// Medusa's configuration; medusafs.ini is looked for beside it.
     #[arg(short, long = "config", value_name = "INI", default_value = "/etc/medusa/medusa.ini")]
     pub config: PathBuf,
-    /// Settings that stand above the files, as for a mount: KEY=VALUE,…
+    /// Settings of [medusafs] that are stronger than the files; may be given more than once.
     #[arg(short, long = "options", value_name = "KEY=VALUE,…")]
     pub options: Vec<String>,
 }
@@ -33,10 +33,10 @@ pub struct ConfigArgs {
 /// `medusafs mount`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct MountArgs {
-    /// Which configuration.
+    /// Where the configuration is.
     #[command(flatten)]
     pub config: ConfigArgs,
-    /// Only look at this store (the bucket's directory, with its prefix), without a cluster.
+    /// Only look at this store, without a cluster: the directory that holds the nodes' directories.
     #[arg(long, value_name = "DIR", conflicts_with = "config")]
     pub store: Option<PathBuf>,
     /// Stay in the foreground and log to standard error.
@@ -48,7 +48,7 @@ pub struct MountArgs {
     /// What the list of mounts shows, as it was typed first: typed by ourselves.
     #[arg(long, hide = true, value_name = "TEXT")]
     pub source: Option<OsString>,
-    /// Where the tree is to appear; root need not make it first.
+    /// The directory to mount on; root need not make it first.
     #[arg(value_name = "MOUNTPOINT")]
     pub mountpoint: PathBuf,
 }
@@ -56,10 +56,10 @@ pub struct MountArgs {
 /// `medusafs unmount`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct UnmountArgs {
-    /// Cancel what runs first.
+    /// First cancel the backups and restores that run.
     #[arg(long)]
     pub now: bool,
-    /// Where the tree is.
+    /// The directory on which it is mounted.
     #[arg(value_name = "MOUNTPOINT")]
     pub mountpoint: PathBuf,
 }
@@ -67,23 +67,26 @@ pub struct UnmountArgs {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Mounts the tree; returns when it answers.
+    /// Mount the backups as a directory; returns when it answers.
+    #[command(after_help = help::MOUNT)]
     Mount(MountArgs),
-    /// Takes the tree away; jobs go on to their end.
-    #[command(visible_alias = "umount")]
+    /// Take the mount away; backups and restores that run go on to their end.
+    #[command(visible_alias = "umount", after_help = help::UNMOUNT)]
     Unmount(UnmountArgs),
-    /// Looks for everything that a backup and a restore need, on every node.
+    /// Look for everything that a backup and a restore need, on every node.
+    #[command(after_help = help::CHECK)]
     Check {
-        /// Which configuration.
+        /// Where the configuration is.
         #[command(flatten)]
         config: ConfigArgs,
-        /// For programs.
+        /// Print JSON, for programs.
         #[arg(long)]
         json: bool,
     },
-    /// Shows the host keys of the nodes and, when told so, records them.
+    /// Show the host keys of the nodes and record those that you accept.
+    #[command(after_help = help::TRUST)]
     Trust {
-        /// Which configuration.
+        /// Where the configuration is.
         #[command(flatten)]
         config: ConfigArgs,
         /// Show who had this name and which node claims it now, instead of host keys.
@@ -96,36 +99,40 @@ pub enum Command {
         #[arg(value_name = "HOST")]
         hosts: Vec<String>,
     },
-    /// Lists the backups.
+    /// List the backups.
+    #[command(after_help = help::LIST)]
     List {
-        /// Which configuration.
+        /// Where the configuration is.
         #[command(flatten)]
         config: ConfigArgs,
-        /// For programs.
+        /// Print JSON, for programs.
         #[arg(long)]
         json: bool,
     },
-    /// Shows a backup, or the newest and what runs.
+    /// Show one backup, or the newest one and what runs.
+    #[command(after_help = help::STATUS)]
     Status {
-        /// Which configuration.
+        /// Where the configuration is.
         #[command(flatten)]
         config: ConfigArgs,
-        /// For programs.
+        /// Print JSON, for programs.
         #[arg(long)]
         json: bool,
         /// The backup.
         #[arg(value_name = "NAME")]
         name: Option<String>,
     },
-    /// Waits until a backup or a restore in the tree has ended, showing how far it is.
+    /// Wait until a backup or restore in a mount has ended, showing how far it is.
+    #[command(after_help = help::WAIT)]
     Wait {
-        /// A directory of the tree: backups/NAME, restore/NODE.
+        /// A directory of the mount, such as /mnt/medusa/backups/NAME or /mnt/medusa/restore/NODE.
         #[arg(value_name = "PATH")]
         path: PathBuf,
     },
-    /// Backs up the cluster, and waits for it.
+    /// Back up the cluster, or one node, and wait until it is done.
+    #[command(after_help = help::BACKUP)]
     Backup {
-        /// Which configuration.
+        /// Where the configuration is.
         #[command(flatten)]
         config: ConfigArgs,
         /// Copy every file, whatever earlier backups hold.
@@ -138,9 +145,10 @@ pub enum Command {
         #[arg(value_name = "NAME")]
         name: Option<String>,
     },
-    /// Restores a node from a backup, and waits for it.
+    /// Restore a node from a backup, and wait until it is done.
+    #[command(after_help = help::RESTORE)]
     Restore {
-        /// Which configuration.
+        /// Where the configuration is.
         #[command(flatten)]
         config: ConfigArgs,
         /// The node to restore.
@@ -149,48 +157,59 @@ pub enum Command {
         /// Show what would be done, and do nothing.
         #[arg(long)]
         dry_run: bool,
-        /// Accept this plan, if it is still the same.
+        /// Accept the plan with this ID, if it is still the same.
         #[arg(long, value_name = "PLAN-ID")]
         accept: Option<String>,
         /// The backup.
         #[arg(value_name = "NAME")]
         name: String,
     },
-    /// Lists the jobs of this host.
+    /// List the backups and restores that this host has run.
+    #[command(after_help = help::JOBS)]
     Jobs {
-        /// Which configuration.
+        /// Where the configuration is.
         #[command(flatten)]
         config: ConfigArgs,
-        /// For programs.
+        /// Print JSON, for programs.
         #[arg(long)]
         json: bool,
     },
-    /// Takes back a job that has not changed anything yet.
+    /// Stop a job and take back what it has done so far.
+    #[command(after_help = help::CANCEL)]
     Cancel {
-        /// Which configuration.
+        /// Where the configuration is.
         #[command(flatten)]
         config: ConfigArgs,
-        /// The job.
+        /// The job's id, as `medusafs jobs` lists it.
         #[arg(value_name = "JOB")]
         job: String,
     },
-    /// Goes on with a job that was broken off.
+    /// Go on with a job that was broken off.
+    #[command(after_help = help::RESUME)]
     Resume {
-        /// Which configuration.
+        /// Where the configuration is.
         #[command(flatten)]
         config: ConfigArgs,
-        /// The job.
+        /// The job's id, as `medusafs jobs` lists it.
         #[arg(value_name = "JOB")]
         job: String,
     },
-    /// Puts back what a restore has set aside.
+    /// Put back the data that a node had before a restore.
+    #[command(after_help = help::UNDO)]
     Undo {
-        /// Which configuration.
+        /// Where the configuration is.
         #[command(flatten)]
         config: ConfigArgs,
-        /// The job.
+        /// The job's id, as `medusafs jobs` lists it.
         #[arg(value_name = "JOB")]
         job: String,
+    },
+    /// Print what makes a shell complete commands and options.
+    #[command(after_help = help::COMPLETIONS)]
+    Completions {
+        /// Which shell.
+        #[arg(value_name = "SHELL")]
+        shell: Shell,
     },
     /// Does a job: started by those who ask for one.
     #[command(hide = true)]

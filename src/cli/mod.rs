@@ -8,6 +8,7 @@ mod backup;
 mod check;
 mod exit;
 mod follow;
+mod help;
 mod job;
 mod jobs;
 mod list;

@@ -3,8 +3,9 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser;
 use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
+use clap_complete::Shell;
 
 use super::{
     Args, Command, Exit, Failure, Output, backup, check, job, jobs, list, mount, trust, trust_node,
@@ -75,6 +76,12 @@ fn wrong_usage(said: &str) -> Failure {
     Failure::new(Exit::Usage, what).hint(format!("see `{} --help`", command.join(" ")))
 }
 
+fn completions(shell: Shell, output: Output) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Args::command(), "medusafs", &mut script);
+    output.text(&String::from_utf8_lossy(&script))
+}
+
 fn dispatch(command: Command, output: Output) -> Result<(), Failure> {
     let runtime = || {
         tokio::runtime::Builder::new_multi_thread()
@@ -109,6 +116,7 @@ fn dispatch(command: Command, output: Output) -> Result<(), Failure> {
         Command::Cancel { config, job } => runtime()?.block_on(jobs::cancel(&config, &job, output)),
         Command::Resume { config, job } => runtime()?.block_on(jobs::resume(&config, &job, output)),
         Command::Undo { config, job } => runtime()?.block_on(jobs::undo(&config, &job, output)),
+        Command::Completions { shell } => completions(shell, output),
         Command::Job { folder } => runtime()?.block_on(job::job(&folder)),
         Command::Agent => {
             let runtime = runtime()?;
@@ -123,6 +131,22 @@ fn dispatch(command: Command, output: Output) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_command_says_what_it_does_how_it_is_used_and_how_it_ends() {
+        let mut program = Args::command();
+        program.build();
+        for command in program.get_subcommands_mut().filter(|command| !command.is_hide_set()) {
+            let name = command.get_name().to_owned();
+            if matches!(name.as_str(), "help" | "completions") {
+                continue;
+            }
+            let help = command.render_long_help().to_string();
+            assert!(help.contains("Exit codes: 0 "), "{name}: {help}");
+            assert!(name == "jobs" || help.contains(&format!("medusafs {name}")), "{name}");
+            assert!(help.lines().all(|line| line.chars().count() <= 100), "{name}: {help}");
+        }
+    }
 
     fn said(line: &str) -> String {
         let asked = Args::try_parse_from(line.split(' ')).unwrap_err();
