@@ -18,6 +18,9 @@ use crate::medusa::Mode;
 use crate::model::Clock;
 use crate::model::Fqdn;
 use crate::model::JobId;
+use crate::model::JobKind;
+use crate::model::JobStatus;
+use crate::model::Phase;
 use crate::model::UnixSeconds;
 use crate::observe::ErrorChain;
 
@@ -102,6 +105,19 @@ impl ByJobs {
     }
 }
 
+/// The ring as the newest job met it that found the whole cluster fit. One that was stopped by
+/// its check names whom it asked, which may be an address that nobody answers at.
+fn ring_among(jobs: &[JobStatus]) -> Option<Vec<Fqdn>> {
+    let met_all = |job: &&JobStatus| {
+        job.kind == JobKind::Backup
+            && job.node.is_none()
+            && job.phase != Phase::Check
+            && !job.nodes.is_empty()
+    };
+    let met = jobs.iter().rev().find(met_all)?;
+    Some(met.nodes.iter().map(|node| node.name.clone()).collect())
+}
+
 fn failed(doing: &str) -> impl FnOnce(JobsError) -> FsError {
     let doing = doing.to_owned();
     move |error| FsError::failed(doing, error)
@@ -113,10 +129,7 @@ impl Doing for ByJobs {
     }
 
     fn ring(&self) -> Option<Vec<Fqdn>> {
-        // Jobs name the nodes that they met; the newest of the whole cluster met all.
-        let table = self.table.borrow();
-        let whole = table.iter().rev().find(|job| job.node.is_none() && !job.nodes.is_empty());
-        whole.map(|job| job.nodes.iter().map(|node| node.name.clone()).collect())
+        ring_among(&self.table.borrow())
     }
 
     fn begin_backup(&self, order: &BackupOrder) -> Result<JobId, FsError> {
@@ -162,5 +175,59 @@ impl Doing for ByJobs {
             JobText::Log => "log",
             JobText::Plan => "plan",
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::BackupName;
+    use crate::model::JobState;
+    use crate::model::NodeStatus;
+    use crate::model::Progress;
+    use crate::model::STATUS_VERSION;
+
+    fn job(kind: JobKind, of: Option<&str>, phase: Phase, nodes: &[&str]) -> JobStatus {
+        let name = |name: &&str| Fqdn::parse(name).unwrap();
+        let progress = Progress::default();
+        let node = |of: &&str| NodeStatus {
+            name: name(of),
+            state: JobState::Running,
+            phase,
+            progress,
+            seconds: 0,
+            error: None,
+        };
+        JobStatus {
+            version: STATUS_VERSION,
+            id: JobId::new(UnixSeconds(0), kind, "b").unwrap(),
+            kind,
+            backup: BackupName::parse("b").unwrap(),
+            node: of.as_ref().map(name),
+            state: JobState::Failed,
+            phase,
+            progress,
+            bytes_per_second: None,
+            eta_seconds: None,
+            started: UnixSeconds(0),
+            finished: None,
+            unique_bytes: None,
+            nodes: nodes.iter().map(node).collect(),
+            error: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_check_that_failed_tells_nothing_of_the_ring() {
+        use JobKind::{Backup, Restore};
+        let unfit = job(Backup, None, Phase::Check, &["10.0.0.1"]);
+        let of_one = job(Backup, Some("n2"), Phase::Copy, &["n2"]);
+        let restore = job(Restore, Some("n2"), Phase::Stop, &["n2"]);
+        let later = [unfit, of_one, restore];
+        assert_eq!(ring_among(&later), None);
+        let met = job(Backup, None, Phase::Clear, &["n1", "n2"]);
+        let jobs: Vec<_> = [met].into_iter().chain(later).collect();
+        let names: Vec<_> = ring_among(&jobs).unwrap().iter().map(ToString::to_string).collect();
+        assert_eq!(names, ["n1", "n2"]);
     }
 }
