@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::cluster::{KnownNodes, Reach};
 use crate::model::{Clock, JobId, JobKind, SystemClock};
-use crate::ssh::{OfferedKey, Target, is_recorded, offered_keys, record_key};
+use crate::ssh::{OfferedKey, Target, is_recorded, offered_keys, record_key, refuse_changed};
 use crate::tasks::Scope;
 
 use super::settings::{Settings, host_name, reach};
@@ -93,6 +93,10 @@ fn settle(
         output.line(format!("{target}: offers no key"))?;
         return Ok(false);
     };
+    if let Err(changed) = refuse_changed(target, keys) {
+        output.failure(&Failure::of(Exit::Unwished, &*changed));
+        return Ok(false);
+    }
     if is_recorded(target, best) {
         output.line(format!("{target}: known already: {}", best.fingerprint))?;
         return Ok(true);

@@ -31,4 +31,4 @@ pub use remote::{Duplex, Exit, Output, Remote, Tunnel};
 pub use scripted::{Call, ScriptedProcess, ScriptedRemote};
 pub use sudo::{SudoRefusal, probe_sudo};
 pub use target::{Identity, Patience, Target};
-pub use trust::{OfferedKey, is_recorded, offered_keys, record_key};
+pub use trust::{OfferedKey, is_recorded, offered_keys, record_key, refuse_changed};

@@ -14,8 +14,8 @@ use russh::client::{self, Handler};
 use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PublicKey, PublicKeyOrCertificate};
 use tokio::time::timeout;
 
-use super::host_keys::Fingerprint;
-use super::known_hosts::{lookup, name_in_file};
+use super::host_keys::{Fingerprint, HostKeyError};
+use super::known_hosts::{KnownLine, Marker, lookup, name_in_file};
 use super::login::{cut_short, tcp};
 use super::{SshError, SshErrorKind, Stage, Target};
 
@@ -132,6 +132,51 @@ pub fn is_recorded(target: &Target, key: &OfferedKey) -> bool {
         .any(|line| line.is_plain() && line.key.key_data() == key.key.key_data())
 }
 
+/// Whether a person may be asked about the keys that a host offers: not if another key is on record
+/// for it, or one of them is revoked. Whoever answers in its place offers just such keys.
+///
+/// # Errors
+///
+/// [`HostKeyError::Changed`] or [`HostKeyError::Revoked`], with the line that says so.
+pub fn refuse_changed(target: &Target, offered: &[OfferedKey]) -> Result<(), Box<HostKeyError>> {
+    let lines = lookup(&target.known_hosts, &target.host, target.port);
+    let is = |line: &KnownLine, key: &OfferedKey| line.key.key_data() == key.key.key_data();
+    let host = name_in_file(&target.host, target.port);
+    for key in offered {
+        let revoked = lines.iter().find(|line| line.marker == Marker::Revoked && is(line, key));
+        if let Some(line) = revoked {
+            return Err(Box::new(HostKeyError::Revoked {
+                host,
+                file: line.file.clone(),
+                line: line.number,
+                offered: key.fingerprint.clone(),
+            }));
+        }
+    }
+    let plain = || lines.iter().filter(|line| line.is_plain());
+    let is_known = |key: &&OfferedKey| plain().any(|line| is(line, key));
+    let same_type =
+        |key: &OfferedKey| plain().find(|line| line.key.algorithm() == key.key.algorithm());
+    let mut unknown = offered.iter().filter(|key| !is_known(key));
+    let of_a_type = unknown.clone().find_map(|key| Some((same_type(key)?, key)));
+    let of_none = || {
+        if offered.iter().any(|key| is_known(&key)) {
+            return None;
+        }
+        Some((plain().next()?, unknown.next()?))
+    };
+    match of_a_type.or_else(of_none) {
+        None => Ok(()),
+        Some((line, key)) => Err(Box::new(HostKeyError::Changed {
+            host,
+            file: line.file.clone(),
+            line: line.number,
+            recorded: Fingerprint::of(&line.key),
+            offered: key.fingerprint.clone(),
+        })),
+    }
+}
+
 /// Writes to a known_hosts file that `key` is the host's own. False if it says so already.
 ///
 /// The file and its directory are made if they are absent, for the owner alone. A line that has
@@ -142,7 +187,7 @@ pub fn is_recorded(target: &Target, key: &OfferedKey) -> bool {
 /// `Failed`, with the file's name.
 pub fn record_key(file: &Path, target: &Target, key: &OfferedKey) -> Result<bool, SshError> {
     let known = lookup(&[file.to_owned()], &target.host, target.port);
-    let same = |line: &super::known_hosts::KnownLine| line.key.key_data() == key.key.key_data();
+    let same = |line: &KnownLine| line.key.key_data() == key.key.key_data();
     if known.iter().any(|line| same(line) && line.is_plain()) {
         return Ok(false);
     }
@@ -213,6 +258,28 @@ mod tests {
         let names: Vec<_> = text.lines().map(|line| line.split(' ').next().unwrap()).collect();
         assert_eq!(names, ["[node1]:2222", "node1"]);
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn nobody_is_asked_about_a_key_where_another_or_a_revoked_one_is_on_record() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("known_hosts");
+        let mut target = target(22);
+        target.known_hosts = vec![file.clone()];
+        let judged = |text: &str| {
+            fs::write(&file, text).unwrap();
+            refuse_changed(&target, &[key()]).map_err(|refusal| refusal.to_string())
+        };
+        let same = key().key.to_openssh().unwrap();
+        let other =
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIBXmK5Pa5FjJ7C6l8eoHLiPxeRuPCFcyzMqjFhfRhuR";
+        assert_eq!(judged(""), Ok(()));
+        assert_eq!(judged(&format!("node2 {other}\n")), Ok(()));
+        assert_eq!(judged(&format!("node1 {same}\n")), Ok(()));
+        let said = judged(&format!("# old\nnode1 {other}\n")).unwrap_err();
+        assert!(said.contains("has changed") && said.contains("known_hosts:2"), "{said}");
+        let said = judged(&format!("@revoked * {same}\n")).unwrap_err();
+        assert!(said.contains("is revoked"), "{said}");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use test_case::test_case;
 
 use crate::support::host::{Host, PROGRAM, in_namespace};
 use crate::support::mounted::can_mount;
+use crate::support::sshd::Sshd;
 
 /// Every command that reads the configuration and then needs more.
 const ALL: &[&str] = &["mount MOUNTPOINT", "check", "backup one", "restore one", "list", "status"];
@@ -211,4 +212,28 @@ fn looking_makes_no_state() {
     }
     assert_eq!(host.everything(), seen);
     assert!(!host.path("state").exists());
+}
+
+#[test]
+fn a_changed_host_key_is_not_recorded_even_when_told_yes() {
+    let (host, sshd) = (Host::new(), Sshd::start(""));
+    let at = format!("127.0.0.1:{}", sshd.port());
+    let known = host.path("known_hosts");
+    let own = fs::read_to_string(host.path("medusafs.ini")).unwrap();
+    host.write("medusafs.ini", &format!("{own}known_hosts = {}\n", known.display()));
+    let trust = || host.medusafs(&["trust", &at, "--yes"]);
+    assert_eq!(trust().status.code(), Some(0));
+    let right = fs::read_to_string(&known).unwrap();
+    assert_eq!(trust().status.code(), Some(0), "it is known already");
+    assert_eq!(fs::read_to_string(&known).unwrap(), right);
+    // Another key of the same type in its place.
+    host.key("other", 0o600, "");
+    let other = fs::read_to_string(host.path("other.pub")).unwrap();
+    let wrong = format!("[127.0.0.1]:{} {other}", sshd.port());
+    fs::write(&known, &wrong).unwrap();
+    let output = trust();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("has changed") && said.contains("known_hosts:1"), "{said}");
+    assert_eq!(fs::read_to_string(&known).unwrap(), wrong);
 }
