@@ -219,11 +219,9 @@ fn begin_and_watch(told: &Told, from: ConfigFrom, scope: &Scope) -> Result<Arc<B
         BackupMode::Differential => Mode::Differential,
     };
     let doing = Arc::new(ByJobs::new(jobs, from, mode, Arc::new(SystemClock)));
-    if !told.settings.read_only {
-        doing.recover();
-    }
     doing.look();
-    drop(scope.spawn(Arc::clone(&doing).watch()));
+    // Whoever only looks begins nothing, not even the end of what has died.
+    drop(scope.spawn(Arc::clone(&doing).watch(!told.settings.read_only)));
     Ok(doing)
 }
 

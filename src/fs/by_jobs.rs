@@ -36,6 +36,9 @@ const NO_SNAPSHOT_SECONDS: i64 = 2;
 /// How often the jobs' folders are looked at: twice in the second that news may take.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
+/// How many looks lie between two at whether jobs have died: ten seconds.
+const RECOVER_EVERY: u32 = 20;
+
 /// Jobs of this host, begun and watched through their folders.
 pub struct ByJobs {
     pub(super) jobs: Jobs,
@@ -60,13 +63,22 @@ impl ByJobs {
 
     /// Looks at the folders for ever, and starts the recovery of jobs whose process has died. This
     /// host's disk alone is read, on a thread where that may take a while.
-    pub async fn watch(self: Arc<Self>) {
+    pub async fn watch(self: Arc<Self>, recovers: bool) {
         let mut every = tokio::time::interval(LOOK_EVERY);
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut looks = 0_u32;
         loop {
             every.tick().await;
             let here = Arc::clone(&self);
-            if let Err(error) = tokio::task::spawn_blocking(move || here.look()).await {
+            let recovers = recovers && looks.is_multiple_of(RECOVER_EVERY);
+            looks = looks.wrapping_add(1);
+            let look = move || {
+                if recovers {
+                    here.recover();
+                }
+                here.look();
+            };
+            if let Err(error) = tokio::task::spawn_blocking(look).await {
                 tracing::error!(%error, "the jobs could not be looked at");
             }
         }

@@ -58,6 +58,11 @@ pub struct JobProcess {
 pub async fn run_job(process: JobProcess) -> Result<JobState, JobsError> {
     let _held = hold(&process.folder).await?;
     let board = Arc::new(Board::open(process.folder.clone(), Arc::clone(&process.clock))?);
+    let found = board.status().state;
+    if found.outcome().is_some() {
+        // Two were started at once, and the other has done it.
+        return Ok(found);
+    }
     let scope = Scope::new();
     // Apart from the job's own tasks: it goes on while those come to their end.
     let ticking = Scope::new();

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::support::host::{Host, PROGRAM};
-use crate::support::mounted::run;
+use crate::support::mounted::{can_mount, run};
 
 fn words(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
@@ -63,22 +63,76 @@ fn a_backup_whose_cluster_cannot_be_reached_fails_at_once_and_holds_nothing() {
 #[test]
 fn a_job_that_is_killed_in_its_first_step_is_brought_to_an_end_by_who_waits_for_it() {
     let host = Host::new();
-    // It takes connections and never speaks.
-    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = silent.local_addr().unwrap().port();
-    let own = fs::read_to_string(host.path("medusafs.ini")).unwrap();
-    host.write("medusafs.ini", &own.replace("127.255.255.254", &format!("127.0.0.1:{port}")));
+    let _silent = silent(&host);
     let waiting = begin(&host, "one");
     let folder = folder(&host);
-    let journal = || fs::read_to_string(folder.join("journal")).unwrap_or_default();
-    until("the job is taken", || journal().ends_with('\n'));
-    let taken: serde_json::Value = serde_json::from_str(journal().trim()).unwrap();
-    run("kill", &["-KILL", &taken["taken"]["pid"].to_string()]);
+    kill_the_job(&folder);
     let output = waiting.wait_with_output().unwrap();
     let said = words(&output);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("nothing had been begun on any node"), "{said}");
     assert!(fs::read_to_string(folder.join("error")).unwrap().contains("nothing had been begun"));
+}
+
+/// Waits until the job's process has taken it, and kills that.
+fn kill_the_job(folder: &Path) {
+    let journal = || fs::read_to_string(folder.join("journal")).unwrap_or_default();
+    until("the job is taken", || journal().ends_with('\n'));
+    let taken: serde_json::Value = serde_json::from_str(journal().trim()).unwrap();
+    run("kill", &["-KILL", &taken["taken"]["pid"].to_string()]);
+}
+
+/// The cluster is one that takes connections and never speaks.
+fn silent(host: &Host) -> TcpListener {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let own = fs::read_to_string(host.path("medusafs.ini")).unwrap();
+    host.write("medusafs.ini", &own.replace("127.255.255.254", &format!("127.0.0.1:{port}")));
+    silent
+}
+
+#[test]
+fn a_mount_brings_a_job_to_its_end_whose_process_dies_while_it_looks() {
+    if !can_mount() {
+        return;
+    }
+    let host = Host::new();
+    let _silent = silent(&host);
+    let tree = host.path("tree");
+    fs::create_dir(&tree).unwrap();
+    let mounted = host.medusafs(&["mount", tree.to_str().unwrap()]);
+    assert_eq!(mounted.status.code(), Some(0), "{}", words(&mounted));
+    fs::create_dir(tree.join("backups/one")).unwrap();
+    kill_the_job(&folder(&host));
+    let state = || fs::read_to_string(tree.join("backups/one/.medusa/state"));
+    let begun = Instant::now();
+    while state().unwrap() != "failed\n" && begun.elapsed() < Duration::from_secs(40) {
+        std::thread::yield_now();
+    }
+    let error = fs::read_to_string(tree.join("backups/one/.medusa/error"));
+    let gone = run(PROGRAM, &["unmount", tree.to_str().unwrap()]);
+    assert_eq!(gone.status.code(), Some(0), "{}", words(&gone));
+    assert!(error.unwrap().contains("nothing had been begun on any node"));
+}
+
+#[test]
+fn a_job_whose_process_dies_again_and_again_is_left_to_a_person() {
+    let host = Host::new();
+    assert_eq!(host.medusafs(&["backup", "one"]).status.code(), Some(1));
+    let folder = folder(&host);
+    let status = folder.join("status.json");
+    let ended = fs::read_to_string(&status).unwrap();
+    fs::write(&status, ended.replace("\"state\": \"failed\"", "\"state\": \"running\"")).unwrap();
+    let taken = fs::read_to_string(folder.join("journal")).unwrap();
+    fs::write(folder.join("journal"), taken.repeat(3)).unwrap();
+    let listed = host.medusafs(&["jobs"]);
+    assert!(words(&listed).contains("its recovery has begun"), "{}", words(&listed));
+    until("it has ended", || {
+        fs::read_to_string(folder.join("error")).unwrap().contains("has died")
+    });
+    let error = fs::read_to_string(folder.join("error")).unwrap();
+    let job = folder.file_name().unwrap().to_str().unwrap();
+    assert!(error.contains(&format!("`medusafs resume {job}` tries once more")), "{error}");
 }
 
 #[test]

@@ -27,7 +27,8 @@ pub(in crate::jobs) async fn upload(
     let width = settings.parallel_nodes.max(1);
     let at_once = u64::try_from(width.min(agents.len()).max(1)).unwrap_or(1);
     let own = settings.bandwidth_node.map(|size| size.0);
-    let shared = settings.bandwidth_total.map(|size| size.0 / at_once);
+    // 0 would be no limit.
+    let shared = settings.bandwidth_total.map(|size| (size.0 / at_once).max(1));
     let bytes_per_second = own.into_iter().chain(shared).min().unwrap_or(0);
     let threads = u32::try_from(cx.config.storage.concurrent_transfers).unwrap_or(THREADS);
     let threads = threads.clamp(THREADS, 64);
