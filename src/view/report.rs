@@ -184,7 +184,7 @@ impl Report {
             started: Some(job.started),
             finished: job.finished,
             unique_bytes: job.unique_bytes,
-            nodes: job.nodes.iter().map(NodeReport::of).collect(),
+            nodes: job.nodes.iter().map(|node| NodeReport::of(job, node)).collect(),
             error: job.error.clone(),
         }
     }
@@ -192,7 +192,7 @@ impl Report {
     /// What a job says of one of its nodes; none if it has no such node.
     pub fn of_job_s_node(job: &JobStatus, node: &Fqdn) -> Option<Self> {
         let status = job.nodes.iter().find(|status| status.name == *node)?;
-        let one = NodeReport::of(status);
+        let one = NodeReport::of(job, status);
         Some(Self {
             job: Some(job.id.clone()),
             state: Some(one.state),
@@ -206,7 +206,11 @@ impl Report {
             bytes_new: Some(status.progress.bytes_new),
             started: Some(job.started),
             finished: job.finished,
-            error: one.error.clone().unwrap_or_default(),
+            error: match one.state.wait() {
+                // Where nothing was begun, the whole says why.
+                Wait::Unwished => one.error.clone().unwrap_or_else(|| job.error.clone()),
+                _ => one.error.clone().unwrap_or_default(),
+            },
             nodes: vec![one],
             ..Self::default()
         })
@@ -231,10 +235,15 @@ impl Report {
 }
 
 impl NodeReport {
-    fn of(status: &NodeStatus) -> Self {
+    /// A node that a job never came to, or was at when it ended, ended as the job did.
+    fn of(job: &JobStatus, status: &NodeStatus) -> Self {
+        let state = match (job.state.outcome(), status.state.outcome()) {
+            (Some(_), None) => job.state,
+            _ => status.state,
+        };
         Self {
             name: status.name.clone(),
-            state: State::Job(status.state),
+            state: State::Job(state),
             phase: Some(status.phase),
             files_done: Some(status.progress.files_done),
             files_total: status.progress.files_total,

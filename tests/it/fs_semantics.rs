@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use medusafs::fs::{BackupBy, Caller, FsError, LookedUp};
 use medusafs::medusa::Mode;
-use medusafs::model::{Fqdn, JobState, NodeStatus, Outcome, Phase, Progress, UnixSeconds};
+use medusafs::model::{
+    Fqdn, JobState, JobStatus, NodeStatus, Outcome, Phase, Progress, UnixSeconds,
+};
 use medusafs::store::PoolLimits;
 use medusafs::view::Rights;
 use nix::errno::Errno;
@@ -323,7 +325,7 @@ async fn what_the_kernel_forgets_is_forgotten() {
     assert_eq!(inodes().await, before);
 }
 
-fn running() -> medusafs::model::JobStatus {
+fn running() -> JobStatus {
     let progress = Progress {
         files_done: 3,
         files_total: Some(9),
@@ -331,7 +333,7 @@ fn running() -> medusafs::model::JobStatus {
         bytes_total: Some(90),
         bytes_new: 7,
     };
-    medusafs::model::JobStatus {
+    JobStatus {
         progress,
         nodes: vec![NodeStatus {
             name: Fqdn::parse("n1").unwrap(),
@@ -417,6 +419,18 @@ async fn there_is_an_end_to_every_wait() {
     for path in ["backups/half", "restore/n1", "restore", "import/n2"] {
         assert_eq!(eyes.text(&format!("{path}/.medusa/wait")).await, Err(Errno::EIO), "{path}");
     }
+    // A job that has ended leaves no node of its own to be waited for.
+    let mut failed = JobStatus { state: JobState::Failed, ..running() };
+    failed.error = "the cluster is not fit".to_owned();
+    failed.nodes[0].state = JobState::Pending;
+    eyes.jobs.show(vec![failed]);
+    for path in ["backups/tonight", "backups/tonight/n1", "nodes/n1"] {
+        assert_eq!(eyes.text(&format!("{path}/.medusa/wait")).await, Err(Errno::EIO), "{path}");
+        assert_eq!(eyes.text(&format!("{path}/.medusa/state")).await.unwrap(), "failed\n");
+        let error = eyes.text(&format!("{path}/.medusa/error")).await.unwrap();
+        assert_eq!(error, "the cluster is not fit\n");
+    }
+    assert!(eyes.text("status").await.unwrap().contains("n1 failed"));
     let line = eyes.text("backups/new/.medusa/wait").await.unwrap();
     assert!(line.starts_with("16:14:00 complete 100%"), "{line}");
 }

@@ -11,6 +11,7 @@ use medusafs::fuse::FuseError;
 use medusafs::model::JobState;
 use test_case::test_case;
 
+use crate::support::host::in_namespace;
 use crate::support::mounted::{
     Mounted, can_mount, is_there, mounted, run, runtime, shell, start, try_shell,
 };
@@ -218,6 +219,38 @@ fn modes_are_the_kernel_s_to_check() {
         let said = String::from_utf8_lossy(&looked.stderr).into_owned();
         assert!(said.contains("Permission denied"), "{path}: {said}");
     }
+}
+
+#[test]
+fn an_ordinary_user_s_mount_is_his_alone() {
+    if !can_mount() || !is_there("fusermount3") {
+        return;
+    }
+    let made = Made::usual();
+    let output = in_namespace(&format!(
+        "set -eu; export LC_ALL=C; mount -t tmpfs ours /mnt; chmod 755 /mnt
+        mknod -m 666 /mnt/fuse c 10 229; mount --bind /mnt/fuse /dev/fuse
+        install {PROGRAM} /mnt/medusafs; cp -r {store} /mnt/store; mkdir /mnt/tree /mnt/state
+        chown -R 65534:65534 /mnt/store /mnt/tree /mnt/state; chmod -R u+rwX /mnt/store
+        by() {{ setpriv --reuid=$1 --regid=$1 --clear-groups $2; }}
+        trap 'by 65534 \"/mnt/medusafs unmount /mnt/tree\"' EXIT
+        by 65534 '/mnt/medusafs mount --store /mnt/store -o state_dir=/mnt/state /mnt/tree'
+        by 65534 'diff -r /mnt/tree/nodes/n1/new/shop /mnt/tree/backups/new/n1/shop'
+        by 65534 'cmp /mnt/tree/backups/new/n1/manifest.json /mnt/store/n1/new/meta/manifest.json'
+        by 65534 'stat -c %u:%g /mnt/tree/backups/new'
+        by 65534 'mkdir /mnt/tree/backups/his' 2>&1 || true
+        by 65534 'tail -1 /mnt/tree/.medusa/last_error'
+        ls /mnt/tree 2>&1 || by 65533 'ls /mnt/tree' 2>&1 || true",
+        store = made.root().display()
+    ));
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{said} {}", String::from_utf8_lossy(&output.stderr));
+    let lines: Vec<_> = said.lines().collect();
+    assert_eq!(lines[0], "65534:65534");
+    assert!(lines[1].contains("Read-only file system"), "{said}");
+    assert!(lines[2].contains("mkdir /backups/his: EROFS: no cluster"), "{said}");
+    let denied = lines[3..].iter().filter(|line| line.contains("Permission denied")).count();
+    assert_eq!((denied, lines.len()), (2, 5), "root and others stay out: {said}");
 }
 
 #[test]
