@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use crate::catalog::{Backup, Completeness};
+use crate::catalog::{Backup, Backups, Completeness};
 use crate::medusa::Mode;
-use crate::model::{BackupName, UnixSeconds};
+use crate::model::{BackupName, JobStatus, UnixSeconds};
 
 use super::settings::Settings;
 use super::{ConfigArgs, Exit, Failure, Output};
@@ -31,6 +31,13 @@ struct NodeRow {
     finished: Option<i64>,
     files: Option<u64>,
     bytes: Option<u64>,
+}
+
+/// The newest complete backup, and what runs on this host.
+#[derive(Debug, Serialize)]
+struct Overview<'a> {
+    latest: Option<Row>,
+    running: Vec<&'a JobStatus>,
 }
 
 impl Row {
@@ -105,7 +112,7 @@ pub(super) fn status(
     let settings = Settings::load(config, output)?;
     let backups = settings.catalog()?.backups();
     let Some(name) = name else {
-        return overview(&settings, &backups, output);
+        return overview(&settings, &backups, json, output);
     };
     let name = BackupName::parse(name).map_err(|error| Failure::of(Exit::Usage, &error))?;
     let Some(backup) = backups.get(&name) else {
@@ -140,17 +147,22 @@ fn show(backup: &Backup, output: Output) -> Result<(), Failure> {
 
 fn overview(
     settings: &Settings,
-    backups: &crate::catalog::Backups,
+    backups: &Backups,
+    json: bool,
     output: Output,
 ) -> Result<(), Failure> {
+    let table = settings.jobs()?.table().map_err(|error| Failure::of(Exit::Unwished, &error))?;
+    let running: Vec<_> = table.iter().filter(|job| job.state.outcome().is_none()).collect();
+    if json {
+        let latest = backups.latest().map(|backup| Row::of(backup));
+        return output.json(&Overview { latest, running });
+    }
     match backups.latest() {
         Some(backup) => {
             output.line(format!("newest complete backup: {}, {}", backup.name, backup.started))?;
         }
         None => output.line("newest complete backup: none")?,
     }
-    let table = settings.jobs()?.table().map_err(|error| Failure::of(Exit::Unwished, &error))?;
-    let running: Vec<_> = table.iter().filter(|job| job.state.outcome().is_none()).collect();
     if running.is_empty() {
         output.line("jobs: none runs on this host")?;
     }

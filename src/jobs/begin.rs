@@ -78,6 +78,7 @@ impl Jobs {
     /// Takes up a job that has ended: its status is set back to its first, so that whoever looks
     /// sees that it goes on, and a process is started for it.
     pub fn reopen(&self, folder: &Folder) -> Result<(), JobsError> {
+        folder.control().forget_cancel();
         let mut status = folder.status()?;
         status.state = JobState::Pending;
         status.finished = None;

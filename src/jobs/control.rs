@@ -59,9 +59,18 @@ impl Control {
 
     /// The job has ended: what was wished of it counts no more.
     pub fn forget_wish(&self) {
-        match fs::remove_file(self.path.join("wish")) {
+        self.forget("wish");
+    }
+
+    /// The job is taken up again, so that it is wanted.
+    pub(super) fn forget_cancel(&self) {
+        self.forget("cancel");
+    }
+
+    fn forget(&self, name: &str) {
+        match fs::remove_file(self.path.join(name)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(%error, "a wish cannot be taken away");
+                tracing::warn!(%error, name, "what a person wanted cannot be taken away");
             }
             _ => {}
         }

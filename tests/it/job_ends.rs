@@ -133,6 +133,12 @@ fn a_job_whose_process_dies_again_and_again_is_left_to_a_person() {
     let error = fs::read_to_string(folder.join("error")).unwrap();
     let job = folder.file_name().unwrap().to_str().unwrap();
     assert!(error.contains(&format!("`medusafs resume {job}` tries once more")), "{error}");
+    // What was cancelled before is wanted again.
+    fs::write(folder.join("control/cancel"), "by a person").unwrap();
+    let resumed = host.medusafs(&["resume", job]);
+    assert_eq!(resumed.status.code(), Some(1));
+    assert!(words(&resumed).contains("nothing had been begun on any node"), "{}", words(&resumed));
+    assert!(!folder.join("control/cancel").exists() && !folder.join("control/wish").exists());
 }
 
 #[test]

@@ -210,6 +210,8 @@ fn looking_makes_no_state() {
         let output = host.medusafs(&[command]);
         assert_eq!(output.status.code(), Some(0), "{command}");
     }
+    let json = host.medusafs(&["status", "--json"]).stdout;
+    assert_eq!(String::from_utf8_lossy(&json), "{\"latest\":null,\"running\":[]}\n");
     assert_eq!(host.everything(), seen);
     assert!(!host.path("state").exists());
 }
