@@ -39,9 +39,19 @@ pub(super) async fn check(config: &ConfigArgs, json: bool, output: Output) -> Re
         stored: stored_names(&store, &layout),
         this_host: host_name(),
     };
-    let looked = survey(&reach, &memory, None).await;
+    let mut looked = survey(&reach, &memory, None).await;
+    if let Some(survey) = &looked.survey {
+        let mut of_nodetool = survey.nodetool_on_others(&scope).await;
+        looked.findings.append(&mut of_nodetool);
+    }
+    let told = tell(&looked, json, output).and_then(|()| verdict(&looked));
+    // The agents end when nobody holds a line to them any more.
+    drop(looked);
     scope.close(GRACE).await;
-    tell(&looked, json, output)?;
+    told
+}
+
+fn verdict(looked: &Looked) -> Result<(), Failure> {
     let errors = looked.findings.iter().filter(|one| one.severity == Severity::Error).count();
     match (errors, &looked.survey) {
         (0, Some(_)) => Ok(()),

@@ -9,12 +9,13 @@ use crate::agent::protocol::{AskNodetool, RingMember};
 use crate::cassandra::NodeFacts;
 use crate::config::{HostPort, ShareRequired};
 use crate::model::{Fqdn, Token};
+use crate::tasks::Scope;
 
 use super::cql::{CqlFacts, ask_cql};
 use super::share::{ShareSeen, see_share};
 use super::{
-    Claims, ClusterError, Deaf, Finding, KnownNodes, OwnNames, Reach, Reached, RingNode, Severity,
-    name_nodes, on_all,
+    AgentLine, Claims, ClusterError, Deaf, Finding, KnownNodes, OwnNames, Reach, Reached, RingNode,
+    Severity, name_nodes, on_all,
 };
 
 /// Three starts of a JVM on a busy node.
@@ -338,6 +339,28 @@ impl Survey {
         let major = parts.next().flatten().unwrap_or(0);
         let minor = parts.next().flatten().unwrap_or(0);
         (major, minor) >= (4, 1)
+    }
+
+    /// Whether nodetool answers on the nodes beside the contact point, which has been asked already.
+    /// A backup learns it with the snapshot itself.
+    pub async fn nodetool_on_others(&self, scope: &Scope) -> Vec<Finding> {
+        let contact = self.contact.remote.name();
+        let others = self.reached.iter().filter(|(_, node)| node.remote.name() != contact);
+        let others: Vec<_> =
+            others.map(|(name, node)| (name.clone(), node.agent.clone())).collect();
+        let asked =
+            on_all(scope, LOGINS_AT_ONCE, others, |name: Fqdn, agent: AgentLine| async move {
+                let question = AskNodetool { version: true, ..AskNodetool::default() };
+                let facts = agent.ask(question, Some(NODETOOL_WITHIN), Arc::new(Deaf)).await?;
+                let node = || name.to_string();
+                let refused = |fault| ClusterError::Fault { node: node(), fault };
+                facts.version.map_or(Ok(()), |version| version.map(drop).map_err(refused))
+            })
+            .await;
+        asked
+            .into_iter()
+            .filter_map(|(name, answer)| Some(Finding::of(name.as_str(), &answer.err()?)))
+            .collect()
     }
 
     /// A node beside this one whose agent answers, to look at it from elsewhere.

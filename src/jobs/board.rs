@@ -137,10 +137,14 @@ impl Board {
             status.state = state;
             status.finished = Some(now);
             error.clone_into(&mut status.error);
-            if state.outcome() == Some(Outcome::Wished) {
-                for node in &mut status.nodes {
-                    node.state = state;
-                }
+            // Nothing is done any more on a node that has not come to its own end.
+            let still = match state.outcome() {
+                Some(Outcome::Wished) => Some(state),
+                Some(Outcome::Unwished) => Some(JobState::Cancelled),
+                None => None,
+            };
+            for node in status.nodes.iter_mut().filter(|node| node.state.outcome().is_none()) {
+                node.state = still.unwrap_or(node.state);
             }
             status.bytes_per_second = None;
             status.eta_seconds = None;

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cluster::Reach;
 use crate::config::{Config, Sources};
 use crate::medusa::Layout;
-use crate::model::{Clock, JobState};
+use crate::model::{Clock, JobId, JobState};
 use crate::observe::ErrorChain;
 use crate::store::{BlockingPool, PoolLimits, Store};
 use crate::tasks::Scope;
@@ -68,7 +68,7 @@ pub async fn run_job(process: JobProcess) -> Result<JobState, JobsError> {
     let ticking = Scope::new();
     let cancelled = CancellationToken::new();
     drop(ticking.spawn(tick(Arc::clone(&board), cancelled.clone())));
-    let ended = take_up(&process, &board, &scope, cancelled).await;
+    let (ended, share) = take_up(&process, &board, &scope, cancelled).await;
     let (state, words) = match ended {
         Ok(end) => end,
         Err(error @ JobError::Cancelled(_)) => (JobState::Cancelled, error.in_words()),
@@ -77,6 +77,9 @@ pub async fn run_job(process: JobProcess) -> Result<JobState, JobsError> {
     // Agents see the end of their input, and take back what they have not finished.
     scope.close(GRACE).await;
     ticking.close(Duration::ZERO).await;
+    if let Some(share) = share {
+        share.clear_temporary(process.folder.id()).await;
+    }
     process.folder.control().forget_wish();
     board.ends(state, &words);
     Ok(state)
@@ -99,13 +102,57 @@ async fn take_up(
     board: &Arc<Board>,
     scope: &Scope,
     cancelled: CancellationToken,
-) -> Result<(JobState, String), JobError> {
+) -> (Result<(JobState, String), JobError>, Option<Share>) {
+    match take(process, board, scope, cancelled).await {
+        Ok((cx, taken_before)) => {
+            let ended = work(&cx, &process.folder, taken_before).await;
+            (ended, Some(Share::of(&cx)))
+        }
+        Err(error) => (Err(error), None),
+    }
+}
+
+/// The means of the job, and how often it was taken up before.
+async fn take(
+    process: &JobProcess,
+    board: &Arc<Board>,
+    scope: &Scope,
+    cancelled: CancellationToken,
+) -> Result<(Context, usize), JobError> {
     let mut journal = process.folder.journal()?;
     let taken_before =
         journal.records().iter().filter(|record| matches!(record, Record::Taken { .. })).count();
     journal.write(Record::Taken { at: process.clock.now(), pid: std::process::id() })?;
     let cx = context(process, Arc::clone(board), journal, scope, cancelled).await?;
-    work(&cx, &process.folder, taken_before).await
+    Ok((cx, taken_before))
+}
+
+/// What it takes to leave the share clean, when the agents have ended.
+struct Share {
+    store: Store,
+    layout: Layout,
+    pool: BlockingPool,
+}
+
+impl Share {
+    fn of(cx: &Context) -> Self {
+        let (store, layout, pool) = (cx.store.clone(), cx.layout.clone(), cx.pool.clone());
+        Self { store, layout, pool }
+    }
+
+    /// Takes away what the job had not finished writing. What cannot be removed wastes some bytes
+    /// under a name that no other job uses.
+    async fn clear_temporary(self, job: &JobId) {
+        let Ok(temporary) = self.layout.temporary(job) else { return };
+        let store = self.store;
+        let removed =
+            self.pool.run(GRACE, "to remove", move || store.remove_tree(&temporary)).await;
+        match removed {
+            Ok(Ok(_files)) => {}
+            Ok(Err(error)) => tracing::warn!(error = %ErrorChain(&error), "the share is not clean"),
+            Err(error) => tracing::warn!(%error, "the share is not clean"),
+        }
+    }
 }
 
 async fn work(

@@ -32,11 +32,6 @@ impl Scope {
         tokio::spawn(self.tracker.track_future(task))
     }
 
-    /// Done when the scope has been told to close: for a task that wants to end by itself.
-    pub async fn closing(&self) {
-        self.cancelled.cancelled().await;
-    }
-
     /// Waits for the tasks for up to `grace`, then drops those that are left. No task may be
     /// spawned afterwards.
     pub async fn close(&self, grace: Duration) {

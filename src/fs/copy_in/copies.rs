@@ -174,7 +174,11 @@ impl Copies {
                 Some(staged) => staged.target(top),
                 None => node_of(top),
             };
-            if let Some(other) = target.and_then(|node| busy_with(&jobs, &node, own.as_ref())) {
+            let in_the_way = target.and_then(|node| {
+                live_restores(&jobs, &node)
+                    .find(|job| Some(&job.id) != own.as_ref() && !desk.taken_back.contains(&job.id))
+            });
+            if let Some(other) = in_the_way {
                 return Err(FsError::Busy(format!("{} is at work: {}", other.id, other.state)));
             }
             self.check_owner(&mut desk, top, caller)?;
@@ -259,6 +263,9 @@ impl Copies {
             }
         }
         let mut desk = self.inner.desk.lock();
+        if intent == Intent::Remove {
+            desk.taken_back.insert(job.clone());
+        }
         let staged = desk.get_mut(top)?;
         if staged.job.as_ref() == Some(&job) {
             staged.is_touched = intent == Intent::Write;
@@ -296,13 +303,15 @@ pub(super) fn stage(jobs: &[JobStatus], id: &JobId) -> Stage {
     }
 }
 
-/// A restore of `node` that is not over, other than `own`.
-fn busy_with<'a>(jobs: &'a [JobStatus], node: &Fqdn, own: Option<&JobId>) -> Option<&'a JobStatus> {
-    jobs.iter().find(|job| {
+/// The restores of `node` that are not over.
+pub(super) fn live_restores<'a>(
+    jobs: &'a [JobStatus],
+    node: &Fqdn,
+) -> impl Iterator<Item = &'a JobStatus> {
+    jobs.iter().filter(move |job| {
         job.kind == JobKind::Restore
             && job.node.as_ref().is_none_or(|other| other == node)
             && job.state.outcome().is_none()
-            && Some(&job.id) != own
     })
 }
 

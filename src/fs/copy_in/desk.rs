@@ -1,6 +1,6 @@
 //! The sets that are being copied, and what is open of them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -104,6 +104,9 @@ pub(super) struct Desk {
     last_open: u64,
     /// The last job of a node whose receipt was cleared.
     pub(super) cleared: BTreeMap<Fqdn, JobId>,
+    /// Jobs that were told to take back what they did before they had stopped a node. They may take
+    /// a while for it, and change nothing of a set any more.
+    pub(super) taken_back: BTreeSet<JobId>,
     /// To be written down.
     pub(super) outbox: Vec<(Top, Line)>,
 }

@@ -1,11 +1,13 @@
 //! What comes of a set: its needs are found out, a whole one begins a job, its journal is written.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sha2::Digest as _;
 
 use crate::model::JobId;
 use crate::model::JobState;
+use crate::model::JobStatus;
 use crate::model::UnixSeconds;
 use crate::observe::ErrorChain;
 use crate::staging::Set;
@@ -14,7 +16,7 @@ use crate::tasks::Backoff;
 
 use super::FsError;
 use super::RestoreOrder;
-use super::copies::{Copies, HOST, Stage, stage};
+use super::copies::{Copies, HOST, Stage, live_restores, stage};
 use super::desk::{Staged, Top};
 use super::journal::Line;
 
@@ -77,7 +79,10 @@ impl Copies {
                 }
                 Some(_) => {}
                 None if staged.is_new && staged.job.is_none() && !staged.is_beginning => {
-                    if let Some(order) = order(top, staged, now) {
+                    // A job that takes back what it did is waited for: its end comes back here.
+                    if let Some(order) = order(top, staged, now)
+                        && live_restores(&jobs, &order.target).next().is_none()
+                    {
                         staged.is_beginning = true;
                         next = Some(Next::Begin(Box::new(order)));
                     }
@@ -219,6 +224,7 @@ impl Copies {
             return self.add_trouble(top, &error);
         }
         let mut desk = self.inner.desk.lock();
+        desk.taken_back.insert(job.clone());
         if let Ok(staged) = desk.get_mut(top)
             && staged.job.as_ref() == Some(&job)
         {
@@ -233,14 +239,17 @@ impl Copies {
         let mut jobs = self.inner.work.jobs();
         loop {
             self.recall();
-            let done: Vec<JobId> = jobs
-                .borrow_and_update()
-                .iter()
-                .filter(|job| job.state == JobState::Done)
-                .map(|job| job.id.clone())
-                .collect();
-            {
+            let (done, ended) = {
+                let jobs = jobs.borrow_and_update();
+                let those = |which: fn(&JobStatus) -> bool| -> BTreeSet<JobId> {
+                    jobs.iter().filter(|job| which(job)).map(|job| job.id.clone()).collect()
+                };
+                let done = those(|job| job.state == JobState::Done);
+                (done, those(|job| job.state.outcome().is_some()))
+            };
+            let waiting: Vec<Top> = {
                 let mut desk = self.inner.desk.lock();
+                desk.taken_back.retain(|job| !ended.contains(job));
                 let is_done = |job: &Option<JobId>| job.as_ref().is_some_and(|j| done.contains(j));
                 let over: Vec<Top> = desk
                     .iter()
@@ -250,6 +259,13 @@ impl Copies {
                 for top in &over {
                     desk.remove(top);
                 }
+                desk.iter()
+                    .filter(|(_, staged)| staged.is_new && staged.job.is_none())
+                    .map(|(top, _)| top.clone())
+                    .collect()
+            };
+            for top in &waiting {
+                self.follow(top);
             }
             self.inner.lines.notify_one();
             if jobs.changed().await.is_err() {

@@ -65,6 +65,20 @@ impl Staged {
             State::Partial => self.set.missing(MOST_LINES),
             State::Empty | State::Whole => Vec::new(),
         };
+        if state == "partial" && bad.is_empty() {
+            error.push(match &report.snapshot {
+                Some(snapshot) => format!(
+                    "{} files of {snapshot} are not here ({top}/.medusa/missing lists them), so \
+                     nothing is restored; copy the same once more to complete it, or take it back \
+                     with rm -r {top}",
+                    missing.len()
+                ),
+                None => format!(
+                    "too little is here to tell which backup it is of, so nothing is restored; \
+                     copy it once more to complete it, or take it back with rm -r {top}"
+                ),
+            });
+        }
         let error = error.into_iter().map(|line| line + "\n").collect();
         SetView { state, missing, error, plan: None, job: self.job.clone() }
     }
