@@ -25,7 +25,7 @@ pub struct ConfigArgs {
     /// Medusa's configuration; medusafs.ini is looked for beside it.
     #[arg(short, long = "config", value_name = "INI", default_value = "/etc/medusa/medusa.ini")]
     pub config: PathBuf,
-    /// Settings of [medusafs] that are stronger than the files; may be given more than once.
+    /// Keys of medusafs.ini that are stronger than the files; may be given more than once.
     #[arg(short, long = "options", value_name = "KEY=VALUE,…")]
     pub options: Vec<String>,
 }

@@ -122,7 +122,7 @@ impl Folder {
         self.path().join("undone")
     }
 
-    /// What was done: see [`super::node_journal`]. In the first data directory only.
+    /// What was done: see `node_journal.rs`. In the first data directory only.
     pub fn journal(&self) -> PathBuf {
         self.path().join("journal")
     }
