@@ -165,6 +165,11 @@ impl AgentLine {
         &self.shared.node
     }
 
+    /// Whether the line has broken: nothing can be asked any more.
+    pub fn is_broken(&self) -> bool {
+        self.shared.dead.borrow().is_some()
+    }
+
     /// Done when the line has broken, with why.
     pub async fn broken(&self) -> String {
         let mut dead = self.shared.dead.subscribe();

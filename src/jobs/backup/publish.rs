@@ -1,6 +1,6 @@
 //! Publishing: what makes copied bytes a backup, last of all.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use std::sync::Arc;
@@ -25,13 +25,13 @@ pub(in crate::jobs) struct Edition<'a> {
     pub(in crate::jobs) ring: &'a BTreeMap<Fqdn, RingNode>,
 }
 
-/// Has each node that copied everything write its meta files and index entries. Returns those
-/// that did.
+/// Has each node that copied everything write its meta files and index entries. What came of it is
+/// in the journal, and of a node whose agent was lost in the store.
 pub(in crate::jobs) async fn publish(
     cx: &Context,
     agents: &BTreeMap<Fqdn, AgentLine>,
     edition: &Edition<'_>,
-) -> Result<BTreeSet<Fqdn>, JobError> {
+) -> Result<(), JobError> {
     cx.board.moves_to(JobState::Running, Phase::Publish);
     let server_version = ServerVersion {
         server_type: "cassandra".to_owned(),
@@ -56,14 +56,12 @@ pub(in crate::jobs) async fn publish(
         async move { agent.ask(request, Some(PUBLISH_WITHIN), Arc::new(Deaf)).await }
     })
     .await;
-    let mut done = BTreeSet::new();
     for (node, answer) in published {
         match answer {
             Ok(answer) => {
                 cx.write(Record::Published { node: node.clone() })?;
                 cx.board.log(&format!("{node}: published, finished {}", answer.finished));
                 cx.show(&node, |node| node.state = JobState::Complete);
-                done.insert(node);
             }
             Err(error) => {
                 let why = error.fault().map_or_else(|| error.in_words(), ToString::to_string);
@@ -71,7 +69,7 @@ pub(in crate::jobs) async fn publish(
             }
         }
     }
-    Ok(done)
+    Ok(())
 }
 
 /// The token map as this node's Medusa would write it: the nodes of its own data centre, in order

@@ -56,12 +56,7 @@ pub(in crate::jobs) async fn recover(
         .map(|(name, why)| (name, why.as_str()))
         .chain(left.iter().map(|(name, why)| (name, why.as_str())))
     {
-        found.push(format!(
-            "{name} may still have the snapshot medusa-{} ({why}): `medusafs resume {}` clears it \
-             when the node answers",
-            request.name,
-            cx.board.folder().id()
-        ));
+        found.push(snapshot_left(cx, request, name, why));
     }
     if published == journaled.snapshots {
         cx.board.set_nodes(published.iter().cloned());
@@ -84,9 +79,24 @@ pub(in crate::jobs) async fn recover(
     }
 }
 
+/// What is said of a snapshot that could not be cleared.
+pub(super) fn snapshot_left(
+    cx: &Context,
+    request: &BackupRequest,
+    node: &Fqdn,
+    why: &str,
+) -> String {
+    format!(
+        "{node} may still have the snapshot medusa-{} ({why}): `medusafs resume {}` clears it when \
+         the node answers",
+        request.name,
+        cx.board.folder().id()
+    )
+}
+
 /// Finds out what became of the nodes that were told to publish, and has those finish that had
 /// written their manifest and not yet all of the index. Returns all nodes that are published.
-async fn finish_publishing(
+pub(super) async fn finish_publishing(
     cx: &Context,
     request: &BackupRequest,
     journaled: &Journaled,
@@ -185,7 +195,7 @@ fn died(cx: &Context, found: &[String]) -> JobError {
 }
 
 /// What the journal tells.
-struct Journaled {
+pub(super) struct Journaled {
     /// Nodes that may have a snapshot of ours, or had.
     snapshots: BTreeSet<Fqdn>,
     /// Nodes whose backup is in the index.
@@ -195,7 +205,7 @@ struct Journaled {
 }
 
 impl Journaled {
-    fn read(records: &[Record]) -> Self {
+    pub(super) fn read(records: &[Record]) -> Self {
         let mut this = Self {
             snapshots: BTreeSet::new(),
             published: BTreeSet::new(),

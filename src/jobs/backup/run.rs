@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::agent::protocol::{SnapshotTag, UploadMode, Withdraw};
-use crate::cluster::{AgentLine, Deaf, RingNode, Survey, on_all};
+use crate::cluster::{AgentLine, Deaf, Reached, RingNode, Survey, on_all};
 use crate::config::BackupMode;
 use crate::model::{BackupName, Fqdn, JobState, Phase, UnixSeconds};
 
 use super::publish::{Edition, publish};
+use super::recover::{Journaled, finish_publishing, snapshot_left};
 use super::snapshot::{clear, take};
 use super::survey::HeldLease;
 use super::upload::upload;
@@ -62,12 +63,16 @@ async fn work(
         Err(error) => Err(error),
     };
     cx.board.moves_to(JobState::Running, Phase::Clear);
+    let mut renewed = Renewed::default();
+    let agents = renewed.lines(cx, agents).await;
     let left = clear(cx, &agents, &tag).await;
+    let left: Vec<String> =
+        left.iter().map(|(node, why)| snapshot_left(cx, request, node, why)).collect();
     let copied = match copied {
         Ok(copied) => copied,
         Err(error) => {
             withdraw(cx, &agents, &request.name).await;
-            return Err(error);
+            return if left.is_empty() { Err(error) } else { Ok(failed(&error, &left)) };
         }
     };
 
@@ -92,7 +97,17 @@ async fn work(
         release_version: &looked.release_version,
         ring: &looked.ring,
     };
-    let published = publish(cx, &whole, &edition).await?;
+    publish(cx, &whole, &edition).await?;
+    let agents = renewed.lines(cx, agents).await;
+    let journaled = Journaled::read(cx.journal.lock().records());
+    let mut found = left;
+    let published = finish_publishing(cx, request, &journaled, &agents, &mut found).await?;
+    for node in &published {
+        cx.show(node, |node| {
+            node.state = JobState::Complete;
+            node.error = None;
+        });
+    }
     let unpublished: BTreeMap<_, _> = agents
         .iter()
         .filter(|(name, _)| !published.contains(*name))
@@ -103,7 +118,46 @@ async fn work(
         let new = copied.values().map(|node| node.new_bytes).sum();
         cx.board.change(|status| status.unique_bytes = Some(new));
     }
-    Ok(end(request, looked, &published, &changed, &left, cx))
+    Ok(end(request, looked, &published, &changed, found, cx))
+}
+
+/// Nodes that were logged in to once more, for their agent was lost.
+#[derive(Default)]
+struct Renewed(Vec<Reached>);
+
+impl Renewed {
+    /// The agents, with another in the place of each that was lost, as far as its node answers.
+    async fn lines(
+        &mut self,
+        cx: &Context,
+        mut agents: BTreeMap<Fqdn, AgentLine>,
+    ) -> BTreeMap<Fqdn, AgentLine> {
+        let lost = agents.iter().filter(|(_, agent)| agent.is_broken());
+        let lost: BTreeSet<Fqdn> = lost.map(|(name, _)| name.clone()).collect();
+        if lost.is_empty() {
+            return agents;
+        }
+        for (name, reached) in survey::reach_known(cx, &lost).await {
+            match reached {
+                Ok(reached) => {
+                    cx.board.log(&format!("{name}: another agent is there"));
+                    agents.insert(name, reached.agent.clone());
+                    self.0.push(reached);
+                }
+                Err(why) => cx.board.log(&format!("{name}: it cannot be reached again: {why}")),
+            }
+        }
+        agents
+    }
+}
+
+/// The end of a backup that failed and left something behind.
+fn failed(error: &JobError, left: &[String]) -> (JobState, String) {
+    let state = match error {
+        JobError::Cancelled(_) => JobState::Cancelled,
+        _ => JobState::Failed,
+    };
+    (state, format!("{}\n{}", error.in_words(), left.join("\n")))
 }
 
 /// Waits until a snapshot may be taken; whoever made the directory may yet withdraw it.
@@ -174,7 +228,7 @@ fn end(
     looked: &Survey,
     published: &BTreeSet<Fqdn>,
     changed: &[String],
-    left: &[(Fqdn, String)],
+    found: Vec<String>,
     cx: &Context,
 ) -> (JobState, String) {
     let datacenters = &cx.config.medusafs.datacenters;
@@ -200,13 +254,7 @@ fn end(
         }
     }
     lines.extend(changed.iter().cloned());
-    for (name, why) in left {
-        lines.push(format!(
-            "{name}: its snapshot could not be cleared ({why}); run \
-             `nodetool clearsnapshot -t medusa-{}` there",
-            request.name
-        ));
-    }
+    lines.extend(found);
     let state = if published.is_empty() {
         JobState::Failed
     } else if missing.is_empty() && changed.is_empty() {
