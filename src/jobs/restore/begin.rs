@@ -10,6 +10,7 @@ use super::finish::{finish, swap};
 use super::hold::{take_back, until_accepted, wait_out};
 use super::plan::{Plan, Sight, Snapshot};
 use super::plan_text::plan_text;
+use super::recover::take_back_by_another;
 use super::survey::HeldLease;
 use super::{Context, JobError, Record, RestoreRequest, survey};
 
@@ -132,10 +133,20 @@ async fn restore(
             return Err(error);
         }
     };
-    let ended = work(cx, request, &seen, [&cluster, &node]).await;
+    let ended = match work(cx, request, &seen, [&cluster, &node]).await {
+        // After the swap has begun the node may be finishing alone; before, nobody does.
+        Err(error) if seen.target.agent.is_broken() && !has_swap_begun(cx) => {
+            take_back_by_another(cx, request, &error).await
+        }
+        ended => ended,
+    };
     node.give_back(cx).await;
     cluster.give_back(cx).await;
     ended
+}
+
+fn has_swap_begun(cx: &Context) -> bool {
+    cx.journal.lock().records().iter().any(|record| matches!(record, Record::SwapBegins { .. }))
 }
 
 async fn work(

@@ -83,6 +83,18 @@ async fn on_node(
     }
 }
 
+/// Brings another agent to the node when the first was lost before Cassandra was stopped, so that
+/// no stage stays there.
+pub(super) async fn take_back_by_another(
+    cx: &Context,
+    request: &RestoreRequest,
+    lost: &JobError,
+) -> Result<(JobState, String), JobError> {
+    cx.board.log(&format!("{}: {}; it is looked for again", request.node, lost.in_words()));
+    let (state, found) = on_node(cx, request, Wish::None).await?;
+    Ok((state, format!("{}\n{found}", lost.in_words())))
+}
+
 async fn undo(
     cx: &Context,
     request: &RestoreRequest,
@@ -144,7 +156,7 @@ fn untouched(request: &RestoreRequest, wish: Wish) -> String {
         return String::new();
     }
     format!(
-        "the restore's process died before Cassandra on {} was stopped; what was staged has been \
+        "the restore was broken off before Cassandra on {} was stopped; what was staged has been \
          taken back and nothing was changed: copy the snapshot again",
         request.node
     )
