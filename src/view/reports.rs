@@ -26,7 +26,8 @@ impl World {
             return Some(Report::of_job(job));
         }
         if let Some(stored) = self.stored(name) {
-            return Some(of_stored(stored, job));
+            let ahead = job.filter(|job| self.is_ahead_of_the_share(job, stored));
+            return Some(ahead.map_or_else(|| of_stored(stored, job), Report::of_job));
         }
         if let Some(job) = job {
             return Some(Report::of_job(job));
@@ -38,6 +39,16 @@ impl World {
             phase: Some(Phase::Check),
             ..Report::default()
         })
+    }
+
+    /// Whether a job knows better than what was seen of the share so far: it has published
+    /// everything, and the share was last looked at while it did.
+    fn is_ahead_of_the_share(&self, job: &JobStatus, stored: &Backup) -> bool {
+        job.state == JobState::Complete
+            && job.node.is_none()
+            && self.has_just_ended(job)
+            && stored.state != Completeness::Complete
+            && stored.damage.is_empty()
     }
 
     /// Where one node's part of a backup stands.
@@ -152,5 +163,67 @@ fn of_node(stored: &Backup, name: &Fqdn, node: &NodeBackup) -> NodeReport {
         bytes_total: bytes,
         seconds: node.finished.and_then(|finished| finished.since(node.started)),
         error: damage.map(ToString::to_string),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use test_case::test_case;
+
+    use super::*;
+    use crate::medusa::Mode;
+    use crate::model::JobId;
+    use crate::model::JobKind;
+    use crate::model::Progress;
+    use crate::model::STATUS_VERSION;
+    use crate::model::UnixSeconds;
+
+    fn seen(state: Completeness) -> Backup {
+        Backup {
+            name: BackupName::parse("nightly").unwrap(),
+            mode: Mode::Full,
+            started: UnixSeconds(90),
+            finished: None,
+            nodes: BTreeMap::new(),
+            state,
+            ring: None,
+            damage: Vec::new(),
+        }
+    }
+
+    fn job(state: JobState) -> JobStatus {
+        JobStatus {
+            version: STATUS_VERSION,
+            id: JobId::new(UnixSeconds(90), JobKind::Backup, "nightly").unwrap(),
+            kind: JobKind::Backup,
+            backup: BackupName::parse("nightly").unwrap(),
+            node: None,
+            state,
+            phase: Phase::Publish,
+            progress: Progress::default(),
+            bytes_per_second: None,
+            eta_seconds: None,
+            started: UnixSeconds(90),
+            finished: Some(UnixSeconds(100)),
+            unique_bytes: None,
+            nodes: Vec::new(),
+            error: String::new(),
+        }
+    }
+
+    #[test_case(JobState::Complete, Completeness::Unexamined, 101 => true; "the share was seen half published")]
+    #[test_case(JobState::Complete, Completeness::Incomplete(Vec::new()), 101 => true; "and judged by that")]
+    #[test_case(JobState::Complete, Completeness::Complete, 101 => false; "the share says it too")]
+    #[test_case(JobState::Complete, Completeness::Incomplete(Vec::new()), 200 => false; "the share was seen since")]
+    #[test_case(JobState::Incomplete, Completeness::Incomplete(Vec::new()), 101 => false; "the job failed")]
+    fn a_job_that_just_published_all_is_believed_over_an_older_look(
+        state: JobState,
+        share: Completeness,
+        now: i64,
+    ) -> bool {
+        let world = World { now: UnixSeconds(now), ..World::default() };
+        world.is_ahead_of_the_share(&job(state), &seen(share))
     }
 }

@@ -184,11 +184,16 @@ impl World {
     fn shows(&self, job: &JobStatus) -> bool {
         match job.state {
             JobState::Complete | JobState::Incomplete | JobState::Done | JobState::Undone => {
-                job.finished.is_some_and(|at| {
-                    self.now.since(at).is_none_or(|seconds| seconds <= UNTIL_SEEN_SECONDS)
-                })
+                self.has_just_ended(job)
             }
             _ => true,
         }
+    }
+
+    /// Whether the share may not have been looked at again since this job ended.
+    pub(super) fn has_just_ended(&self, job: &JobStatus) -> bool {
+        job.finished.is_some_and(|at| {
+            self.now.since(at).is_none_or(|seconds| seconds <= UNTIL_SEEN_SECONDS)
+        })
     }
 }
