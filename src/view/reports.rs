@@ -25,9 +25,12 @@ impl World {
         if let Some(job) = job.filter(|job| job.state.outcome().is_none()) {
             return Some(Report::of_job(job));
         }
-        if let Some(stored) = self.stored(name) {
-            let ahead = job.filter(|job| self.is_ahead_of_the_share(job, stored));
-            return Some(ahead.map_or_else(|| of_stored(stored, job), Report::of_job));
+        let stored = self.stored(name).map(|stored| &**stored);
+        if let Some(job) = job.filter(|job| self.is_ahead_of_the_share(job, stored)) {
+            return Some(Report::of_job(job).not_seen_yet());
+        }
+        if let Some(stored) = stored {
+            return Some(of_stored(stored, job));
         }
         if let Some(job) = job {
             return Some(Report::of_job(job));
@@ -41,14 +44,22 @@ impl World {
         })
     }
 
-    /// Whether a job knows better than what was seen of the share so far: it has published
-    /// everything, and the share was last looked at while it did.
-    fn is_ahead_of_the_share(&self, job: &JobStatus, stored: &Backup) -> bool {
-        job.state == JobState::Complete
-            && job.node.is_none()
+    /// Whether a job has published what the tree does not show yet, for the share was last looked
+    /// at before that: whoever waits for a backup may copy from it at once when the wait is over.
+    fn is_ahead_of_the_share(&self, job: &JobStatus, stored: Option<&Backup>) -> bool {
+        let has_ended_with = |name: &Fqdn| {
+            stored.and_then(|stored| stored.nodes.get(name)).is_some_and(|n| n.finished.is_some())
+        };
+        let is_judged = |stored: &Backup| match job.state {
+            JobState::Complete if job.node.is_none() => {
+                stored.state == Completeness::Complete || !stored.damage.is_empty()
+            }
+            _ => stored.state != Completeness::Unexamined,
+        };
+        let published = job.nodes.iter().filter(|node| node.state == JobState::Complete);
+        matches!(job.state, JobState::Complete | JobState::Incomplete)
             && self.has_just_ended(job)
-            && stored.state != Completeness::Complete
-            && stored.damage.is_empty()
+            && !(stored.is_some_and(is_judged) && published.map(|n| &n.name).all(has_ended_with))
     }
 
     /// Where one node's part of a backup stands.
@@ -57,6 +68,11 @@ impl World {
         let worked_on = job.and_then(|job| Report::of_job_s_node(job, &of.node));
         let stored = self.stored(&of.backup);
         let node = stored.and_then(|stored| stored.nodes.get(&of.node));
+        if let Some(job) = job
+            && self.is_ahead_of_the_share(job, stored.map(|stored| &**stored))
+        {
+            return worked_on.map(Report::not_seen_yet);
+        }
         let works = job.is_some_and(|job| job.state.outcome().is_none());
         match (stored, node) {
             (Some(stored), Some(node)) if !works || node.finished.is_some() => {
@@ -93,6 +109,18 @@ impl World {
         let backups = self.backups_of(node).into_iter();
         let last = backups.max_by_key(|name| self.started(name))?;
         self.report_of_node_backup(&NodeBackupId::new(last, node.clone()))
+    }
+}
+
+impl Report {
+    /// It goes on until the tree shows what it made.
+    fn not_seen_yet(self) -> Self {
+        match self.state() {
+            State::Job(JobState::Complete | JobState::Incomplete) => {
+                Self { state: Some(State::Job(JobState::Running)), finished: None, ..self }
+            }
+            _ => self,
+        }
     }
 }
 
@@ -213,17 +241,19 @@ mod tests {
         }
     }
 
-    #[test_case(JobState::Complete, Completeness::Unexamined, 101 => true; "the share was seen half published")]
-    #[test_case(JobState::Complete, Completeness::Incomplete(Vec::new()), 101 => true; "and judged by that")]
-    #[test_case(JobState::Complete, Completeness::Complete, 101 => false; "the share says it too")]
-    #[test_case(JobState::Complete, Completeness::Incomplete(Vec::new()), 200 => false; "the share was seen since")]
-    #[test_case(JobState::Incomplete, Completeness::Incomplete(Vec::new()), 101 => false; "the job failed")]
-    fn a_job_that_just_published_all_is_believed_over_an_older_look(
+    #[test_case(JobState::Complete, None, 101 => true; "the share was seen before")]
+    #[test_case(JobState::Complete, Some(Completeness::Unexamined), 101 => true; "it was seen half published")]
+    #[test_case(JobState::Complete, Some(Completeness::Incomplete(Vec::new())), 101 => true; "and judged by that")]
+    #[test_case(JobState::Complete, Some(Completeness::Complete), 101 => false; "the share says it too")]
+    #[test_case(JobState::Complete, Some(Completeness::Incomplete(Vec::new())), 200 => false; "the share was seen since")]
+    #[test_case(JobState::Incomplete, Some(Completeness::Incomplete(Vec::new())), 101 => false; "both say that it lacks a node")]
+    #[test_case(JobState::Failed, None, 101 => false; "there is nothing to be seen")]
+    fn a_backup_goes_on_until_the_tree_shows_it(
         state: JobState,
-        share: Completeness,
+        share: Option<Completeness>,
         now: i64,
     ) -> bool {
         let world = World { now: UnixSeconds(now), ..World::default() };
-        world.is_ahead_of_the_share(&job(state), &seen(share))
+        world.is_ahead_of_the_share(&job(state), share.map(seen).as_ref())
     }
 }

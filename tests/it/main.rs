@@ -13,6 +13,7 @@ mod fs_tree;
 mod fs_verbs;
 mod job_ends;
 mod lab_backup;
+mod lab_mount;
 mod lab_restore;
 mod layering;
 mod lease;

@@ -52,6 +52,8 @@ impl Lab {
         let lab = Self { directory, _turn: turn };
         lab.cluster(&["up", "3", "--tied", &std::process::id().to_string()]).ok();
         lab.settings("");
+        // As `medusafs check` asks of whoever begins a store.
+        lab.ctl_sh("mkdir /mnt/backup/medusa").ok();
         lab
     }
 
@@ -84,6 +86,21 @@ impl Lab {
         self.ctl(&["sh", "-c", script])
     }
 
+    /// Mounts the store on the controller's /mnt/medusa.
+    pub(crate) fn mount(&self) {
+        self.medusafs(&["mount", "/mnt/medusa"]).ok();
+    }
+
+    /// Reads a control file until it has this line, and says so; the test's own deadline is that
+    /// of the job.
+    pub(crate) fn until(&self, file: &str, line: &str) {
+        let script = format!(
+            "for i in $(seq 1500); do grep -qx '{line}' {file} 2>/dev/null && exit; sleep 0.02; \
+             done; cat {file}; exit 1"
+        );
+        self.ctl_sh(&script).ok();
+    }
+
     /// This program on the controller.
     pub(crate) fn medusafs(&self, arguments: &[&str]) -> Ran {
         self.ctl(&[&[MEDUSAFS], arguments].concat())
@@ -114,7 +131,7 @@ impl Lab {
     /// Processes and files of an agent that are left on any node.
     pub(crate) fn agents_left(&self) -> String {
         self.on_all_nodes(
-            "pgrep -af 'medusafs-agent' | grep -v pgrep; \
+            "pgrep -lx medusafs-agent; \
              find / -xdev -name 'medusafs-agent*' -not -path '/proc/*' 2>/dev/null; true",
         )
     }
