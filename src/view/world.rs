@@ -13,6 +13,8 @@ use crate::model::JobKind;
 use crate::model::JobState;
 use crate::model::JobStatus;
 use crate::model::Keyspace;
+use crate::model::NodeStatus;
+use crate::model::Outcome;
 use crate::model::UnixSeconds;
 
 use super::NodeBackupId;
@@ -113,12 +115,20 @@ impl World {
         stored.chain(worked_on).chain(asked.filter_map(|asked| asked.node.clone())).collect()
     }
 
-    /// Whether a node's part of a backup can be named: it is listed, or its job works on it.
+    /// Whether a node's part of a backup can be named: it is listed, or its job works on it. A node
+    /// that a backup lacks when its job has ended cannot, so that `mkdir` can add it.
     pub fn has_node_backup(&self, of: &NodeBackupId) -> bool {
-        self.stored(&of.backup).is_some_and(|backup| backup.nodes.contains_key(&of.node))
+        let stored = self.stored(&of.backup);
+        let is_open = |job: &JobStatus, node: &NodeStatus| {
+            stored.is_none()
+                || job.state.outcome().is_none()
+                || node.state.outcome() == Some(Outcome::Wished)
+        };
+        stored.is_some_and(|backup| backup.nodes.contains_key(&of.node))
             || self.nodes_of(&of.backup).contains(&of.node)
             || self.job_of(&of.backup).is_some_and(|job| {
-                self.shows(job) && job.nodes.iter().any(|node| node.name == of.node)
+                let mut nodes = job.nodes.iter();
+                self.shows(job) && nodes.any(|node| node.name == of.node && is_open(job, node))
             })
     }
 

@@ -16,10 +16,10 @@ enum Victim {
 
 fn kill(lab: &Lab, victim: Victim) {
     match victim {
-        Victim::Job => lab.ctl_sh("pkill -KILL -f 'medusafs job'").ok(),
+        Victim::Job => lab.ctl_sh("pkill -KILL -f '[m]edusafs job'").ok(),
         Victim::Agent => lab.node_sh(2, "pkill -KILL -x medusafs-agent").ok(),
         Victim::Mount => {
-            lab.ctl_sh("pkill -KILL -f 'medusafs mount'").ok();
+            lab.ctl_sh("pkill -KILL -f '[m]edusafs mount'").ok();
             let gone = lab.medusafs(&["unmount", "/mnt/medusa"]).ok();
             lab.mount();
             gone
@@ -163,7 +163,7 @@ fn what_is_copied_into_restore_is_restored_only_if_it_is_whole_and_meant() {
     in_tree(&format!("rm -r {restore}")).ok();
 
     // Taken back within the hold time.
-    lab.node_sh(2, "pgrep -f CassandraDaemon > /root/pid").ok();
+    lab.node_sh(2, "pgrep -f '[C]assandraDaemon' > /root/pid").ok();
     in_tree(&format!("cp -r backups/good/{NODE} restore/")).ok();
     lab.until(&format!("/mnt/medusa/{restore}/.medusa/state"), "waiting");
     in_tree(&format!("rm -r {restore}")).ok();
@@ -176,7 +176,7 @@ fn what_is_copied_into_restore_is_restored_only_if_it_is_whole_and_meant() {
     assert_eq!(ended.code, Some(1));
     assert!(ended.err.contains("the snapshot of node1.cass.test"), "{}", ended.err);
 
-    lab.node_sh(2, "pgrep -f CassandraDaemon | diff - /root/pid").ok();
+    lab.node_sh(2, "pgrep -f '[C]assandraDaemon' | diff - /root/pid").ok();
     assert_eq!(lab.agents_left(), "");
     lab.medusafs(&["unmount", "/mnt/medusa"]).ok();
 }
