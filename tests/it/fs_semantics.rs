@@ -401,6 +401,15 @@ async fn wait_gives_lines_and_ends_as_the_job_ends() {
         more.state = end;
         more.finished = Some(NOW);
         eyes.jobs.show(vec![more]);
+        if end == JobState::Complete {
+            // Whoever waits copies from it next: it goes on until the tree shows it.
+            assert_eq!(read().await, Err(Errno::EINTR));
+            made.backup("tonight", NOW.0, false, 9);
+            // The share is a real one, and takes real time.
+            tokio::time::resume();
+            drop(eyes.fs.refresh().await);
+            tokio::time::pause();
+        }
         assert!(read().await.unwrap().contains(&end.to_string()));
         for _again in 0..2 {
             match end.outcome().unwrap() {
