@@ -47,7 +47,7 @@ def main():
                 attempt(contestant, mode, "first", failed)
         for number, contestant in enumerate(turns(CONTESTANTS, runs)):
             load_then = load()
-            took = attempt(contestant, mode, f"{mode}{number}", failed)
+            took = attempt(contestant, mode, f"run{number}-{mode[0]}", failed)
             if took is not None:
                 emit(f"cluster backup, {title}", contestant.role, contestant.who, took, wanted=contestant.wanted, load_then=load_then)
             if mode == "full":
