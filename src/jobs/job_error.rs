@@ -7,7 +7,7 @@ use thiserror::Error;
 use crate::cluster::{ClusterError, Finding};
 use crate::config::ConfigError;
 use crate::medusa::LayoutError;
-use crate::model::{Fqdn, JobId, ObjectKeyError};
+use crate::model::{Fqdn, JobId, JobState, ObjectKeyError};
 use crate::observe::ErrorChain;
 use crate::store::{PoolError, StoreError};
 
@@ -88,6 +88,14 @@ impl JobError {
              is up",
             path.display()
         ))
+    }
+
+    /// What a job that ends by this ends as.
+    pub(super) fn state(&self) -> JobState {
+        match self {
+            Self::Cancelled(_) => JobState::Cancelled,
+            _ => JobState::Failed,
+        }
     }
 
     /// Everything that a person needs: a sentence, then a line for each finding or node.

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cluster::Reach;
 use crate::config::{Config, Sources};
 use crate::medusa::Layout;
-use crate::model::{Clock, JobId, JobState};
+use crate::model::{Clock, JobState};
 use crate::observe::ErrorChain;
 use crate::store::{BlockingPool, PoolLimits, Store};
 use crate::tasks::Scope;
@@ -68,17 +68,13 @@ pub async fn run_job(process: JobProcess) -> Result<JobState, JobsError> {
     let ticking = Scope::new();
     let cancelled = CancellationToken::new();
     drop(ticking.spawn(tick(Arc::clone(&board), cancelled.clone())));
-    let (ended, share) = take_up(&process, &board, &scope, cancelled).await;
-    let (state, words) = match ended {
-        Ok(end) => end,
-        Err(error @ JobError::Cancelled(_)) => (JobState::Cancelled, error.in_words()),
-        Err(error) => (JobState::Failed, error.in_words()),
-    };
+    let (ended, cx) = take_up(&process, &board, &scope, cancelled).await;
+    let (state, words) = ended.unwrap_or_else(|error| (error.state(), error.in_words()));
     // Agents see the end of their input, and take back what they have not finished.
     scope.close(GRACE).await;
     ticking.close(Duration::ZERO).await;
-    if let Some(share) = share {
-        share.clear_temporary(process.folder.id()).await;
+    if let Some(cx) = cx {
+        clear_temporary(&cx).await;
     }
     process.folder.control().forget_wish();
     board.ends(state, &words);
@@ -102,11 +98,11 @@ async fn take_up(
     board: &Arc<Board>,
     scope: &Scope,
     cancelled: CancellationToken,
-) -> (Result<(JobState, String), JobError>, Option<Share>) {
+) -> (Result<(JobState, String), JobError>, Option<Context>) {
     match take(process, board, scope, cancelled).await {
         Ok((cx, taken_before)) => {
             let ended = work(&cx, &process.folder, taken_before).await;
-            (ended, Some(Share::of(&cx)))
+            (ended, Some(cx))
         }
         Err(error) => (Err(error), None),
     }
@@ -127,31 +123,16 @@ async fn take(
     Ok((cx, taken_before))
 }
 
-/// What it takes to leave the share clean, when the agents have ended.
-struct Share {
-    store: Store,
-    layout: Layout,
-    pool: BlockingPool,
-}
-
-impl Share {
-    fn of(cx: &Context) -> Self {
-        let (store, layout, pool) = (cx.store.clone(), cx.layout.clone(), cx.pool.clone());
-        Self { store, layout, pool }
-    }
-
-    /// Takes away what the job had not finished writing. What cannot be removed wastes some bytes
-    /// under a name that no other job uses.
-    async fn clear_temporary(self, job: &JobId) {
-        let Ok(temporary) = self.layout.temporary(job) else { return };
-        let store = self.store;
-        let removed =
-            self.pool.run(GRACE, "to remove", move || store.remove_tree(&temporary)).await;
-        match removed {
-            Ok(Ok(_files)) => {}
-            Ok(Err(error)) => tracing::warn!(error = %ErrorChain(&error), "the share is not clean"),
-            Err(error) => tracing::warn!(%error, "the share is not clean"),
-        }
+/// Takes away from the share what the job had not finished writing, when the agents have ended. What
+/// cannot be removed wastes some bytes under a name that no other job uses.
+async fn clear_temporary(cx: &Context) {
+    let Ok(temporary) = cx.layout.temporary(cx.board.folder().id()) else { return };
+    let store = cx.store.clone();
+    let removed = cx.pool.run(GRACE, "to remove", move || store.remove_tree(&temporary)).await;
+    match removed {
+        Ok(Ok(_files)) => {}
+        Ok(Err(error)) => tracing::warn!(error = %ErrorChain(&error), "the share is not clean"),
+        Err(error) => tracing::warn!(%error, "the share is not clean"),
     }
 }
 

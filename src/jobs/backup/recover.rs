@@ -44,12 +44,7 @@ pub(in crate::jobs) async fn recover(
         .collect();
     let left = clear(cx, &agents, &tag).await;
     let published = finish_publishing(cx, request, &journaled, &agents, &mut found).await?;
-    let unpublished: BTreeMap<_, _> = agents
-        .iter()
-        .filter(|(name, _)| !published.contains(*name))
-        .map(|(name, agent)| (name.clone(), agent.clone()))
-        .collect();
-    withdraw(cx, &unpublished, &request.name).await;
+    withdraw(cx, &agents, &request.name, &published).await;
     lease.give_back(cx).await;
     let unreachable = reached.iter().filter_map(|(name, node)| Some((name, node.as_ref().err()?)));
     for (name, why) in unreachable

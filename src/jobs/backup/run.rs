@@ -71,7 +71,7 @@ async fn work(
     let copied = match copied {
         Ok(copied) => copied,
         Err(error) => {
-            withdraw(cx, &agents, &request.name).await;
+            withdraw(cx, &agents, &request.name, &BTreeSet::new()).await;
             return if left.is_empty() { Err(error) } else { Ok(failed(&error, &left)) };
         }
     };
@@ -80,7 +80,7 @@ async fn work(
     let changed = match again.and_then(|changed| lease.still_held().map(|()| changed)) {
         Ok(changed) => changed,
         Err(error) => {
-            withdraw(cx, &agents, &request.name).await;
+            withdraw(cx, &agents, &request.name, &BTreeSet::new()).await;
             return Err(error);
         }
     };
@@ -108,12 +108,7 @@ async fn work(
             node.error = None;
         });
     }
-    let unpublished: BTreeMap<_, _> = agents
-        .iter()
-        .filter(|(name, _)| !published.contains(*name))
-        .map(|(name, agent)| (name.clone(), agent.clone()))
-        .collect();
-    withdraw(cx, &unpublished, &request.name).await;
+    withdraw(cx, &agents, &request.name, &published).await;
     if !published.is_empty() {
         let new = copied.values().map(|node| node.new_bytes).sum();
         cx.board.change(|status| status.unique_bytes = Some(new));
@@ -153,11 +148,7 @@ impl Renewed {
 
 /// The end of a backup that failed and left something behind.
 fn failed(error: &JobError, left: &[String]) -> (JobState, String) {
-    let state = match error {
-        JobError::Cancelled(_) => JobState::Cancelled,
-        _ => JobState::Failed,
-    };
-    (state, format!("{}\n{}", error.in_words(), left.join("\n")))
+    (error.state(), format!("{}\n{}", error.in_words(), left.join("\n")))
 }
 
 /// Waits until a snapshot may be taken; whoever made the directory may yet withdraw it.
@@ -202,13 +193,16 @@ fn differences(before: &BTreeMap<Fqdn, RingNode>, now: &[RingNode]) -> Vec<Strin
     gone.chain(new).chain(moved).collect()
 }
 
-/// Takes back what was copied and not published. What fails here is bytes that nobody names.
+/// Takes back what was copied by nodes that are not among the `published`. What fails here is bytes
+/// that nobody names.
 pub(super) async fn withdraw(
     cx: &Context,
     agents: &BTreeMap<Fqdn, AgentLine>,
     backup: &BackupName,
+    published: &BTreeSet<Fqdn>,
 ) {
-    let lines = agents.iter().map(|(name, agent)| (name.clone(), agent.clone()));
+    let unpublished = agents.iter().filter(|(name, _)| !published.contains(*name));
+    let lines = unpublished.map(|(name, agent)| (name.clone(), agent.clone()));
     let answers = on_all(&cx.scope, agents.len(), lines, |node, agent| {
         let request = Withdraw { backup: backup.clone(), node };
         async move { agent.ask(request, Some(WITHDRAW_WITHIN), Arc::new(Deaf)).await }
