@@ -11,40 +11,28 @@
 //!   taker that was held up between looking and taking either finds its number taken, or takes one
 //!   below the highest, sees that when it looks again, and withdraws. (Moving an expired lease out
 //!   of the way instead would let such a taker move a new, living one.)
-//! - **A holder counts from before its last renewal** that succeeded, by a clock that runs while
-//!   the host sleeps, and stops believing in its lease [`SAFETY`] before others may take it. A
-//!   renewal that took so long is none.
+//! - **A holder counts from before its last renewal** that succeeded, and stops believing in its
+//!   lease before others may take it: `lease_holding` does that.
 //! - A taker asks the share for its time *before* it looks when the lease was renewed, so that a
 //!   renewal between the two counts. It opens the file to look, which makes NFS ask the server.
 
 use std::io::Read;
-use std::sync::Arc;
-use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use parking_lot::{Condvar, Mutex};
-use rustix::time::{ClockId, clock_gettime};
 use thiserror::Error;
 
 use crate::model::{Fqdn, ObjectKey};
 
+use super::lease_holding::{BELIEVED_FOR, Lease, uptime};
 use super::lease_record::{RECORD_LIMIT, Record};
 use super::put::unique_name;
 use super::{EntryKind, Holder, Kind, Owner, Store, StoreError};
 
-/// How often a holder renews.
-pub const RENEW_EVERY: Duration = Duration::from_secs(10);
-
 /// For how long a lease holds after its last renewal, by the share's clock.
 pub const LEASE_TERM: Duration = Duration::from_mins(1);
 
-/// How much earlier its holder gives it up.
-const SAFETY: Duration = Duration::from_secs(10);
-
-/// How soon a renewal that failed is tried again.
-const RETRY_EVERY: Duration = Duration::from_secs(2);
-
-const BELIEVED_FOR: Duration = LEASE_TERM.saturating_sub(SAFETY);
+/// What a taker that was killed has left unfinished is removed after so long.
+const LITTER_AFTER: Duration = Duration::from_hours(24);
 
 /// What a lease is for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -119,29 +107,11 @@ impl Leases {
                 .ok_or_else(|| StoreError::plain(Kind::Failed, "number a lease after", &slot))?;
             let record = Record { version: 1, owner: owner.clone(), since: now.into() };
             if let Some(lease) = self.claim(&slot, next, &record)? {
+                self.sweep(now);
                 return Ok(lease);
             }
         }
         Err(StoreError::plain(Kind::Unavailable, "take the lease", &slot).into())
-    }
-
-    /// Who holds a lease; none if nobody does, or its time is over.
-    pub fn holder(&self, name: &LeaseName) -> Result<Option<Holder>, StoreError> {
-        let slot = self.slot(name)?;
-        for _ in 0..64 {
-            let newest = match self.newest(&slot) {
-                Err(error) if error.is_not_found() => return Ok(None),
-                other => other?,
-            };
-            let Some(newest) = newest else { return Ok(None) };
-            let now = self.store.share_time(&self.beside()?)?;
-            match self.look(&slot, newest, now)? {
-                Seen::Free => return Ok(None),
-                Seen::Held(holder) => return Ok(Some(holder)),
-                Seen::Gone => {}
-            }
-        }
-        Err(StoreError::plain(Kind::Unavailable, "look at the lease", &slot))
     }
 
     fn slot(&self, name: &LeaseName) -> Result<ObjectKey, StoreError> {
@@ -163,12 +133,7 @@ impl Leases {
         Ok(directories.filter_map(|entry| entry.name.parse().ok()).collect())
     }
 
-    fn look(
-        &self,
-        slot: &ObjectKey,
-        generation: u64,
-        now: std::time::SystemTime,
-    ) -> Result<Seen, StoreError> {
+    fn look(&self, slot: &ObjectKey, generation: u64, now: SystemTime) -> Result<Seen, StoreError> {
         let directory = generation_key(slot, generation)?;
         let silent = |since| now.duration_since(since).unwrap_or(Duration::ZERO);
         match self.store.open_with_stat(&below(&directory, "owner")?) {
@@ -218,8 +183,8 @@ impl Leases {
         let bytes = serde_json::to_vec(record)
             .map_err(|error| StoreError::of_io("write", &made, error.into()))?;
         self.store.put_new(&made, &below(&made, "owner")?, &bytes)?;
-        let directory = generation_key(slot, generation)?;
-        match self.store.rename_tree(&made, &directory) {
+        let taken = Generation { leases: self.clone(), slot: slot.clone(), number: generation };
+        match self.store.rename_tree(&made, &taken.directory()?) {
             Ok(()) => {}
             Err(error) => {
                 self.discard(&made);
@@ -231,35 +196,93 @@ impl Leases {
         }
         // It was written when it was made; what follows took time.
         let renewed = uptime();
-        let mine = match self.store.touch(&below(&directory, "owner")?) {
-            Ok(()) => self.newest(slot)? == Some(generation),
-            Err(error) if error.is_not_found() => false,
-            Err(error) => return Err(error),
+        let mine = match taken.renew() {
+            Ok(()) => true,
+            Err(LeaseError::Store(error)) => return Err(error),
+            Err(LeaseError::Lost | LeaseError::Held(_)) => false,
         };
         if !mine || uptime().saturating_sub(begun) > BELIEVED_FOR {
-            self.retire(&directory);
+            taken.retire();
             return Ok(None);
         }
         for older in self.generations(slot)?.into_iter().filter(|number| *number < generation) {
-            self.retire(&generation_key(slot, older)?);
+            Generation { number: older, ..taken.clone() }.retire();
         }
-        Lease::begin(self.clone(), slot.clone(), generation, renewed).map(Some)
-    }
-
-    /// Takes a generation out of the way whole, so that it is never seen empty under its number.
-    fn retire(&self, directory: &ObjectKey) {
-        let aside = self.beside().and_then(|beside| below(&beside, &unique_name()));
-        let moved = aside.and_then(|to| self.store.rename_tree(directory, &to).map(|()| to));
-        match moved {
-            Ok(to) => self.discard(&to),
-            Err(error) if error.is_not_found() => {}
-            Err(error) => tracing::debug!(%error, "an old lease stays"),
-        }
+        Lease::begin(taken, renewed).map(Some)
     }
 
     fn discard(&self, directory: &ObjectKey) {
         if let Err(error) = self.store.remove_tree(directory) {
             tracing::debug!(%error, "what is left of a lease stays");
+        }
+    }
+
+    /// Removes what takers have left that were killed before they had a number.
+    fn sweep(&self, now: SystemTime) {
+        let swept = self.beside().and_then(|beside| {
+            for entry in self.store.list(Some(&beside))? {
+                let age = now.duration_since(entry.stat.modified).unwrap_or(Duration::ZERO);
+                let left = below(&beside, &entry.name)?;
+                match entry.stat.kind {
+                    _ if age < LITTER_AFTER => {}
+                    EntryKind::Directory => self.discard(&left),
+                    _ => self.store.remove(&left)?,
+                }
+            }
+            Ok(())
+        });
+        if let Err(error) = swept {
+            tracing::debug!(%error, "what is left of a lease stays");
+        }
+    }
+}
+
+/// A numbered directory of a lease.
+#[derive(Debug, Clone)]
+pub(super) struct Generation {
+    leases: Leases,
+    pub(super) slot: ObjectKey,
+    pub(super) number: u64,
+}
+
+impl Generation {
+    fn directory(&self) -> Result<ObjectKey, StoreError> {
+        generation_key(&self.slot, self.number)
+    }
+
+    /// Lets it count for a term from now. [`LeaseError::Lost`] if a higher one counts.
+    pub(super) fn renew(&self) -> Result<(), LeaseError> {
+        match self.leases.store.touch(&below(&self.directory()?, "owner")?) {
+            Err(error) if error.is_not_found() => return Err(LeaseError::Lost),
+            other => other?,
+        }
+        if self.leases.newest(&self.slot)? == Some(self.number) {
+            Ok(())
+        } else {
+            Err(LeaseError::Lost)
+        }
+    }
+
+    /// Makes it free at once. Once released, or taken over, it is released.
+    pub(super) fn release(&self) -> Result<(), StoreError> {
+        let directory = self.directory()?;
+        let (owner, released) = (below(&directory, "owner")?, below(&directory, "released")?);
+        match self.leases.store.rename_replacing(&owner, &released) {
+            Err(error) if error.is_not_found() => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Takes it out of the way whole, so that it is never seen empty under its number.
+    fn retire(&self) {
+        let aside = || {
+            let to = below(&self.leases.beside()?, &unique_name())?;
+            self.leases.store.rename_tree(&self.directory()?, &to).map(|()| to)
+        };
+        match aside() {
+            Ok(to) => self.leases.discard(&to),
+            Err(error) if error.is_not_found() => {}
+            Err(error) => tracing::debug!(%error, "an old lease stays"),
         }
     }
 }
@@ -275,158 +298,11 @@ fn generation_key(slot: &ObjectKey, generation: u64) -> Result<ObjectKey, StoreE
     below(slot, &format!("{generation:020}"))
 }
 
-/// Time since the host started, its sleep included.
-fn uptime() -> Duration {
-    let time = clock_gettime(ClockId::Boottime);
-    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
-}
-
-/// A lease that is held. A thread of its own renews it until it is released or dropped.
-#[derive(Debug)]
-pub struct Lease {
-    held: Arc<Held>,
-}
-
-#[derive(Debug)]
-struct Held {
-    leases: Leases,
-    slot: ObjectKey,
-    generation: u64,
-    state: Mutex<HeldState>,
-    told: Condvar,
-}
-
-#[derive(Debug)]
-struct HeldState {
-    /// Before the last renewal that succeeded was begun.
-    renewed: Duration,
-    lost: bool,
-    ended: bool,
-}
-
-impl Lease {
-    fn begin(
-        leases: Leases,
-        slot: ObjectKey,
-        generation: u64,
-        renewed: Duration,
-    ) -> Result<Self, StoreError> {
-        let state = Mutex::new(HeldState { renewed, lost: false, ended: false });
-        let held = Held { leases, slot, generation, state, told: Condvar::new() };
-        let lease = Self { held: Arc::new(held) };
-        let held = Arc::clone(&lease.held);
-        thread::Builder::new()
-            .name("medusafs-lease".to_owned())
-            .spawn(move || held.keep())
-            .map_err(StoreError::about("start a thread for", &lease.held.slot))?;
-        Ok(lease)
-    }
-
-    /// True while nobody else can have it. Ask before each step that cannot be taken back.
-    pub fn is_held(&self) -> bool {
-        self.held.is_held()
-    }
-
-    /// [`LeaseError::Lost`] unless [`Lease::is_held`].
-    pub fn check(&self) -> Result<(), LeaseError> {
-        if self.is_held() { Ok(()) } else { Err(LeaseError::Lost) }
-    }
-
-    /// Its number: higher than that of any holder before.
-    pub fn generation(&self) -> u64 {
-        self.held.generation
-    }
-
-    /// Gives it up at once, rather than when its time is over.
-    pub fn release(self) -> Result<(), StoreError> {
-        self.held.state.lock().ended = true;
-        self.held.release()
-        // Dropping `self` ends the thread, which may be waiting for the share.
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        // The thread releases it: nobody who drops a lease waits for the share.
-        self.held.state.lock().ended = true;
-        self.held.told.notify_all();
-    }
-}
-
-impl Held {
-    fn is_held(&self) -> bool {
-        let state = self.state.lock();
-        !state.lost && uptime().saturating_sub(state.renewed) <= BELIEVED_FOR
-    }
-
-    fn keep(&self) {
-        let mut pause = RENEW_EVERY;
-        loop {
-            {
-                let mut state = self.state.lock();
-                if !state.ended {
-                    self.told.wait_for(&mut state, pause);
-                }
-                if state.ended {
-                    break;
-                }
-            }
-            match self.renew() {
-                Ok(()) => pause = RENEW_EVERY,
-                Err(LeaseError::Store(error)) => {
-                    tracing::warn!(%error, lease = %self.slot, "cannot renew");
-                    pause = RETRY_EVERY;
-                }
-                Err(error) => {
-                    tracing::error!(%error, lease = %self.slot, "lost");
-                    self.state.lock().lost = true;
-                    return;
-                }
-            }
-        }
-        if let Err(error) = self.release() {
-            tracing::debug!(%error, "a lease is left to run out");
-        }
-    }
-
-    fn owner(&self) -> Result<ObjectKey, StoreError> {
-        below(&generation_key(&self.slot, self.generation)?, "owner")
-    }
-
-    fn renew(&self) -> Result<(), LeaseError> {
-        if !self.is_held() {
-            return Err(LeaseError::Lost);
-        }
-        let begun = uptime();
-        match self.leases.store.touch(&self.owner()?) {
-            Err(error) if error.is_not_found() => return Err(LeaseError::Lost),
-            other => other?,
-        }
-        // One that ended after others could take it says nothing, however well it ended.
-        if !self.is_held() || self.leases.newest(&self.slot)? != Some(self.generation) {
-            return Err(LeaseError::Lost);
-        }
-        self.state.lock().renewed = begun;
-        Ok(())
-    }
-
-    /// Once released, or taken over, it is released.
-    fn release(&self) -> Result<(), StoreError> {
-        let owner = self.owner()?;
-        let released = below(&generation_key(&self.slot, self.generation)?, "released")?;
-        match self.leases.store.rename_replacing(&owner, &released) {
-            Err(error) if error.is_not_found() => Ok(()),
-            other => other,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::sync::atomic::{AtomicU32, Ordering};
-    use std::time::SystemTime;
+    use std::thread;
     use tempfile::TempDir;
 
     fn leases() -> (TempDir, Leases) {
@@ -471,7 +347,6 @@ mod tests {
         let first = leases.acquire(&LeaseName::Cluster, &owner("a")).unwrap();
         let number = first.generation();
         first.release().unwrap();
-        assert_eq!(leases.holder(&LeaseName::Cluster).unwrap(), None);
         let second = leases.acquire(&LeaseName::Cluster, &owner("b")).unwrap();
         assert!(second.generation() > number);
     }
@@ -510,34 +385,30 @@ mod tests {
         assert!(leases.claim(&slot, 2, &record("late")).unwrap().is_none());
         assert!(leases.claim(&slot, 3, &record("late")).unwrap().is_none());
         assert_eq!(leases.generations(&slot).unwrap(), [3]);
-        living.held.renew().unwrap();
+        Generation { leases: leases.clone(), slot, number: 3 }.renew().unwrap();
         assert!(living.is_held());
     }
 
     #[test]
-    fn a_holder_that_was_taken_over_learns_it_at_its_next_renewal() {
+    fn what_a_killed_taker_left_is_removed_a_day_later_and_no_sooner() {
         let (_directory, leases) = leases();
-        let lease = leases.acquire(&LeaseName::Cluster, &owner("a")).unwrap();
-        let now = leases.store.share_time(&leases.beside().unwrap()).unwrap();
-        // As if the host had slept.
-        let key = lease.held.owner().unwrap();
-        leases.store.set_modified(&key, now - Duration::from_secs(100)).unwrap();
-        let other = leases.acquire(&LeaseName::Cluster, &owner("b")).unwrap();
-        assert!(matches!(lease.held.renew(), Err(LeaseError::Lost)));
-        lease.release().unwrap();
-        assert!(other.held.renew().is_ok(), "releasing what was lost takes nothing from others");
-    }
-
-    #[test]
-    fn a_holder_stops_believing_before_others_may_take_over() {
-        let (_directory, leases) = leases();
-        let lease = leases.acquire(&LeaseName::Cluster, &owner("a")).unwrap();
-        {
-            let mut state = lease.held.state.lock();
-            state.renewed = state.renewed.checked_sub(Duration::from_secs(51)).unwrap();
+        let beside = leases.beside().unwrap();
+        let now = leases.store.share_time(&beside).unwrap();
+        for (name, hours) in [("old", 25), ("young", 23)] {
+            let directory = below(&beside, name).unwrap();
+            leases.store.put_new(&beside, &below(&directory, "owner").unwrap(), b"{").unwrap();
+            let draft = below(&beside, &format!("{name}-draft")).unwrap();
+            leases.store.put_new(&beside, &draft, b"").unwrap();
+            for left in [&directory, &draft] {
+                let then = now - Duration::from_hours(hours);
+                leases.store.set_modified(left, then).unwrap();
+            }
         }
-        assert!(lease.check().is_err());
-        assert!(matches!(lease.held.renew(), Err(LeaseError::Lost)), "it never comes back to life");
+        let _lease = leases.acquire(&LeaseName::Cluster, &owner("b")).unwrap();
+        let names = leases.store.names(Some(&beside)).unwrap();
+        let mut names: Vec<_> = names.into_iter().map(|entry| entry.name).collect();
+        names.sort();
+        assert_eq!(names, ["young", "young-draft"]);
     }
 
     #[test]
