@@ -365,7 +365,7 @@ mod tests {
         };
         let (first, ()) = tokio::join!(first, second);
         first.unwrap_or(());
-        pool.run(LONG, "for c", || ()).await.unwrap_or(());
+        pool.run(LONG, "for c", || ()).await.unwrap();
         assert!(!*ran.lock());
     }
 

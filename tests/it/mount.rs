@@ -12,9 +12,7 @@ use medusafs::model::JobState;
 use test_case::test_case;
 
 use crate::support::host::in_namespace;
-use crate::support::mounted::{
-    Mounted, can_mount, is_there, mounted, run, runtime, shell, start, try_shell,
-};
+use crate::support::mounted::{Mounted, can_mount, mounted, run, runtime, shell, start, try_shell};
 use crate::support::tree::{EMPTY, Eyes, Made, ORDERS, job};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_medusafs");
@@ -43,11 +41,9 @@ fn tools_see_what_the_store_holds(passthrough: bool) {
             "mkdir {out}/tar && tar -C $T/backups/whole -cf - . | tar -C {out}/tar -xf - && diff -r $T/backups/whole {out}/tar"
         ),
     );
-    if is_there("rsync") {
-        let rsync = format!("rsync -a --itemize-changes $T/backups/new/ {out}/rsync/");
-        shell(&root, &rsync);
-        assert_eq!(shell(&root, &rsync), "", "a second rsync has nothing to do");
-    }
+    let rsync = format!("rsync -a --itemize-changes $T/backups/new/ {out}/rsync/");
+    shell(&root, &rsync);
+    assert_eq!(shell(&root, &rsync), "", "a second rsync has nothing to do");
     // 2 nodes, each 4 meta, 1 + 2 directories, 9 + 1 files and the index's directory.
     let found = shell(&root, "find $T/backups/new | wc -l");
     assert_eq!(found.trim().parse::<usize>().unwrap(), 1 + 2 * (1 + 4 + 1 + 2 + 9 + 1 + 1));
@@ -223,7 +219,7 @@ fn modes_are_the_kernel_s_to_check() {
 
 #[test]
 fn an_ordinary_user_s_mount_is_his_alone() {
-    if !can_mount() || !is_there("fusermount3") {
+    if !can_mount() {
         return;
     }
     let made = Made::usual();

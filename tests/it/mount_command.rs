@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::support::host::{Host, PROGRAM, in_namespace};
-use crate::support::mounted::{can_mount, is_there};
+use crate::support::mounted::can_mount;
 use crate::support::tree::Made;
 
 /// The helper, built from what stands here: this package's tests do not bring the other's program.
@@ -41,13 +41,9 @@ fn with_helper(host: &Host, lines: &str) -> String {
     said
 }
 
-fn can() -> bool {
-    can_mount() && is_there("findmnt")
-}
-
 #[test]
 fn mount_and_umount_and_findmnt_know_the_tree() {
-    if !can() {
+    if !can_mount() {
         return;
     }
     let host = Host::new();
@@ -70,7 +66,7 @@ fn mount_and_umount_and_findmnt_know_the_tree() {
 
 #[test]
 fn a_line_of_fstab_mounts_with_its_settings_and_is_mounted_once() {
-    if !can() {
+    if !can_mount() {
         return;
     }
     let host = Host::new();
@@ -90,7 +86,7 @@ fn a_line_of_fstab_mounts_with_its_settings_and_is_mounted_once() {
 
 #[test]
 fn a_read_only_mount_shows_everything_and_begins_nothing() {
-    if !can() {
+    if !can_mount() {
         return;
     }
     let host = Host::new();
@@ -116,7 +112,7 @@ fn a_read_only_mount_shows_everything_and_begins_nothing() {
 
 #[test]
 fn what_mount_8_cannot_have_is_refused_by_name_with_its_own_exit_codes() {
-    if !can() {
+    if !can_mount() {
         return;
     }
     let host = Host::new();

@@ -97,10 +97,6 @@ pub(crate) fn try_shell(tree: &Path, line: &str) -> Output {
     run("sh", &["-c", &format!("T={}; cd /; {line}", tree.display())])
 }
 
-pub(crate) fn is_there(program: &str) -> bool {
-    run("sh", &["-c", &format!("command -v {program}")]).status.success()
-}
-
 /// The type and source of what is mounted on `path`, if anything is.
 pub(crate) fn mounted(path: &Path) -> Option<(String, String)> {
     let table = fs::read_to_string("/proc/self/mounts").unwrap();
