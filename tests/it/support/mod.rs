@@ -3,6 +3,7 @@
 pub(crate) mod agent;
 pub(crate) mod archive;
 pub(crate) mod copy_desk;
+pub(crate) mod copy_tools;
 pub(crate) mod copying;
 pub(crate) mod host;
 pub(crate) mod lab;
@@ -10,4 +11,5 @@ pub(crate) mod mortal;
 pub(crate) mod mounted;
 pub(crate) mod node;
 pub(crate) mod sshd;
+pub(crate) mod staging_calls;
 pub(crate) mod tree;

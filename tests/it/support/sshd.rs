@@ -8,7 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use medusafs::ssh::{Identity, Patience, Target};
+use bytes::Bytes;
+use medusafs::model::SystemClock;
+use medusafs::ssh::{
+    Connection, Identity, Output as RemoteOutput, Patience, Remote, RemoteCommand, SshError, Target,
+};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, User, geteuid};
@@ -27,6 +31,22 @@ pub(crate) struct Sshd {
 #[expect(clippy::disallowed_methods, reason = "a test runs OpenSSH's own programs")]
 fn command(program: &str) -> Command {
     Command::new(program)
+}
+
+/// A connection that must be had.
+pub(crate) async fn open(target: Target) -> Connection {
+    Connection::open(target, &SystemClock).await.unwrap()
+}
+
+/// Why there is none.
+pub(crate) async fn refused(target: Target) -> SshError {
+    Connection::open(target, &SystemClock).await.unwrap_err()
+}
+
+/// Runs a program without input.
+pub(crate) async fn run(connection: &Connection, argv: &[&str]) -> Result<RemoteOutput, SshError> {
+    let command = RemoteCommand::new(argv.iter().copied());
+    connection.run(&command, Bytes::new(), SOON).await
 }
 
 /// Runs a program of OpenSSH's that must succeed.
