@@ -22,7 +22,10 @@ Examples:
   medusafs mount /mnt/medusa
   medusafs mount -o ro,read_group=backup /mnt/medusa
   medusafs mount --store /mnt/backup/medusa /mnt/old     only look, without a cluster
-  /etc/medusa/medusa.ini  /mnt/medusa  medusafs  nofail,_netdev  0 0     in /etc/fstab
+
+In /etc/fstab, with base_path in the place of /mnt/backup, and all in one line:
+  /etc/medusa/medusa.ini  /mnt/medusa  medusafs
+    nofail,_netdev,x-systemd.requires-mounts-for=/mnt/backup  0 0
 
 -o takes every key of [medusafs], node.NAME.ssh and node.NAME.store, ro, and what mount(8) and
 fstab add; a value with a comma stands in double quotes. A mount is not remounted: unmount it and

@@ -10,7 +10,7 @@ Cassandra backups, in Medusa's own store. Looking never changes anything.
   nodes/NODE/NAME/            the same, by node
   keyspaces/KS/TABLE/NAME/    the same, by table
   restore/NODE/               copy a node's snapshot in here to restore the node
-  import/NODE/                copy tables in here to add them; no node stops
+  import/NODE/                takes nothing yet
 
 Look, take out   ls, find, cp, tar, rsync, diff, as on any read-only disk
 Back up          mkdir backups/NAME            (backups/.full/NAME, nodes/NODE/NAME)
@@ -18,10 +18,10 @@ Wait             cat backups/NAME/.medusa/wait (ends in an error if it did not s
 Restore a node   cp -r backups/NAME/NODE restore/
                  cat restore/NODE/.medusa/plan; echo PLAN-ID > restore/NODE/.medusa/commit
 Take it back     rm -r restore/NODE            (until the node is stopped)
-Remove           rmdir backups/NAME            (of a failed backup; others: allow_delete)
+Remove           rmdir backups/NAME            (a failed one; others: medusa delete-backup)
 
 .medusa/ is in no listing, but can be named: state progress nodes status.json log error
-wait plan missing verified, and cancel verify keep undo commit, which are written to.
+wait plan missing verified, and cancel undo commit, which are written to.
 Why something was refused:  cat .medusa/last_error   (at the top of this tree)
 ";
 
