@@ -1,11 +1,4 @@
-//! `medusafs::cassandra` with a real cluster. These wait for a lab:
-//!
-//! ```text
-//! scripts/cluster up
-//! scripts/cluster ctl    cargo test --test it -- --ignored cassandra::from_the_controller
-//! scripts/cluster exec 1 TEST-BINARY --ignored cassandra::on_a_node
-//! scripts/cluster down
-//! ```
+//! `medusafs::cassandra` with a real cluster. `lab_cassandra` runs these inside a lab.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -63,7 +56,7 @@ mod from_the_controller {
     }
 
     #[tokio::test]
-    #[ignore = "needs a lab: scripts/cluster"]
+    #[ignore = "run inside a lab, by lab_cassandra"]
     async fn a_node_tells_the_same_of_its_cluster_in_the_clear_by_tls_and_through_ssh() {
         let in_the_clear = ClusterFacts::ask(&mut plain().await, LONG).await.unwrap();
 
@@ -93,7 +86,7 @@ mod from_the_controller {
     }
 
     #[tokio::test]
-    #[ignore = "needs a lab: scripts/cluster"]
+    #[ignore = "run inside a lab, by lab_cassandra"]
     async fn what_is_wrong_with_a_login_or_with_tls_is_told_apart() {
         let wrong = Credentials { password: Secret::new("wrong"), ..login() };
         let error = CqlSession::start(tcp().await, Some(&wrong), LONG).await.unwrap_err();
@@ -120,7 +113,7 @@ mod from_the_controller {
     }
 
     #[tokio::test]
-    #[ignore = "needs a lab: scripts/cluster"]
+    #[ignore = "run inside a lab, by lab_cassandra"]
     async fn a_refused_query_leaves_the_session_in_step() {
         let mut session = plain().await;
         let error = session.query("SELECT * FROM no.such", LONG).await.unwrap_err();
@@ -137,12 +130,12 @@ mod from_the_controller {
                 print(f'{name}.{table}'.replace('\"', ''))";
 
     #[tokio::test]
-    #[ignore = "needs a lab: scripts/cluster"]
+    #[ignore = "run inside a lab, by lab_cassandra"]
     async fn medusa_s_own_parser_finds_every_table_in_the_schema() {
         let mut session = plain().await;
         let schema = schema_text(&mut session, LONG).await.unwrap();
         let tables = TableFacts::ask(&mut session, LONG).await.unwrap();
-        let python = "/root/.cache/medusafs/medusa-0.31.0/bin/python";
+        let python = "/opt/medusa/bin/python";
         let parser = Program::new([python, "-c", PARSER]).stdin(schema.clone());
         let parsed = parser.run(LONG).await.unwrap();
         assert!(parsed.success(), "{}", parsed.stderr);
@@ -159,7 +152,7 @@ mod from_the_controller {
     }
 
     #[tokio::test]
-    #[ignore = "needs a lab: scripts/cluster"]
+    #[ignore = "run inside a lab, by lab_cassandra"]
     async fn a_schema_for_restoring_names_every_table_s_id() {
         let mut session = plain().await;
         let schema = schema_text_with_internals(&mut session, LONG).await.unwrap();
@@ -189,7 +182,7 @@ mod on_a_node {
     }
 
     #[tokio::test]
-    #[ignore = "needs a lab: scripts/cluster"]
+    #[ignore = "run inside a lab, by lab_cassandra"]
     async fn nodetool_s_answers_are_understood() {
         let tool = nodetool(None);
         let members = tool.status(LONG).await.unwrap();
@@ -206,7 +199,7 @@ mod on_a_node {
     }
 
     #[tokio::test]
-    #[ignore = "needs a lab: scripts/cluster"]
+    #[ignore = "run inside a lab, by lab_cassandra"]
     async fn a_snapshot_is_taken_once_and_cleared_as_often_as_one_likes() {
         let tool = nodetool(None);
         tool.snapshot("medusafs-it", Some(Duration::from_mins(2)), LONG).await.unwrap();
@@ -218,7 +211,7 @@ mod on_a_node {
     }
 
     #[tokio::test]
-    #[ignore = "needs a lab: scripts/cluster"]
+    #[ignore = "run inside a lab, by lab_cassandra"]
     async fn a_wrong_password_and_a_given_one_are_told_apart() {
         let file = std::fs::read_to_string("/etc/medusa/nodetool.password").unwrap();
         let given = file.trim().split_once(' ').unwrap().1.to_owned();
@@ -237,7 +230,7 @@ mod on_a_node {
     }
 
     #[test]
-    #[ignore = "needs a lab: scripts/cluster"]
+    #[ignore = "run inside a lab, by lab_cassandra"]
     fn the_node_s_own_cassandra_and_its_directories_are_found() {
         let found = running().unwrap();
         assert_eq!(found.len(), 1, "{found:?}");

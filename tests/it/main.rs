@@ -14,6 +14,7 @@ mod fs_tree;
 mod fs_verbs;
 mod job_ends;
 mod lab_backup;
+mod lab_cassandra;
 mod lab_mount;
 mod lab_restore;
 mod layering;

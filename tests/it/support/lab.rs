@@ -1,20 +1,27 @@
-//! A real cluster for one test: `scripts/cluster`, tied to this process so that nothing of it
-//! outlives the test, however that ends.
+//! A real cluster for tests: `scripts/cluster`, tied to this process so that nothing of it outlives
+//! the tests, however they end.
 
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
-/// One lab at a time: each takes two gigabytes, and both cores while it starts.
-static TURN: Mutex<()> = Mutex::new(());
+/// Whether a lab runs that the last test left in good order. One test has it at a time: a lab takes
+/// two gigabytes, and both cores while it starts.
+static LEFT: Mutex<bool> = Mutex::new(false);
 
 /// This program, as the controller and the nodes see it too.
 pub(crate) const MEDUSAFS: &str = env!("CARGO_BIN_EXE_medusafs");
 
+/// What tests change of a host's configuration and keys; kept at the start, put back after a test.
+/// Nothing in which the controller has the project or cargo's home: they are the machine's own.
+const KEPT: &str = "etc/medusa etc/ssh etc/sudoers.d etc/cassandra root/.ssh home/medusa/.ssh";
+
 /// A running lab: three nodes with data, and a controller.
 pub(crate) struct Lab {
     directory: PathBuf,
-    _turn: MutexGuard<'static, ()>,
+    left: MutexGuard<'static, bool>,
+    begun: Instant,
 }
 
 /// What a command left.
@@ -43,18 +50,68 @@ impl Ran {
 }
 
 impl Lab {
-    /// A fresh lab, with what the configuration of a backup host has beside Medusa's.
+    /// A lab whose nodes are up, with an empty store, no state of medusafs anywhere, and what the
+    /// configuration of a backup host has beside Medusa's. The nodes' rows are those that the last
+    /// test left.
     pub(crate) fn up() -> Self {
-        // A test that failed has taken its lab with it: the next may begin.
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = LEFT.lock().unwrap_or_else(PoisonError::into_inner);
         let directory =
             std::env::temp_dir().join(format!("medusafs-lab-test-{}", std::process::id()));
-        let lab = Self { directory, _turn: turn };
-        lab.cluster(&["up", "3", "--tied", &std::process::id().to_string()]).ok();
+        let mut lab = Self { directory, left, begun: Instant::now() };
+        if *lab.left && !lab.is_as_at_first() {
+            lab.cluster(&["down"]).ok();
+            *lab.left = false;
+        }
+        if *lab.left {
+            lab.put_right();
+        } else {
+            lab.start();
+        }
         lab.settings("");
         // As `medusafs check` asks of whoever begins a store.
         lab.ctl_sh("mkdir /mnt/backup/medusa").ok();
         lab
+    }
+
+    fn start(&self) {
+        self.cluster(&["up", "3", "--tied", &std::process::id().to_string()]).ok();
+        let keep = format!("cd / && mkdir /var/lib/kept && cp -a --parents {KEPT} /var/lib/kept");
+        self.on_all_nodes(&keep);
+        self.ctl_sh(&format!("{keep} 2>/dev/null; true")).ok();
+    }
+
+    /// Whether all hosts have power and one data disk, and Cassandra runs.
+    fn is_as_at_first(&self) -> bool {
+        let status = self.cluster(&["status"]).ok();
+        let run = status.lines().filter(|line| line.ends_with("Cassandra runs"));
+        run.count() == 3
+            && status.lines().count() == 4
+            && self.on_all_nodes("ls /etc/cassandra/second-disk 2>/dev/null; true").is_empty()
+    }
+
+    /// Takes away what a test leaves that ended well.
+    fn put_right(&self) {
+        let put_back = format!(
+            "for place in {KEPT}; do \
+             [ ! -e /var/lib/kept/$place ] || rsync -a --delete /var/lib/kept/$place/ /$place/; done; \
+             kill -HUP $(cat /run/sshd.pid)"
+        );
+        self.ctl_sh(&format!(
+            "set -e; pkill -KILL -x medusafs || true
+             for place in $(findmnt -n -t fuse.medusafs -o TARGET); do umount -l $place; done
+             ! [ -e /mnt/medusa ] || {{ chattr -i /mnt/medusa; rmdir /mnt/medusa; }}
+             find /mnt/backup -xdev -mindepth 1 ! -name lost+found -delete
+             rm -rf /var/lib/medusafs /var/cache/medusafs
+             {put_back}"
+        ))
+        .ok();
+        self.on_all_nodes(&format!(
+            "set -e; pkill -KILL -x medusafs-agent || true
+             rm -rf /var/lib/cassandra/data/*/*/snapshots /var/lib/cassandra/data/.medusafs \
+                /var/lib/cassandra/.fill
+             {put_back}"
+        ));
+        self.cluster(&["wait"]).ok();
     }
 
     /// Writes medusafs.ini on the controller: the first node as contact point, and `more`.
@@ -124,7 +181,8 @@ impl Lab {
     /// Snapshots of ours or Medusa's that are left on any node.
     pub(crate) fn snapshots_left(&self) -> String {
         self.on_all_nodes(
-            "find /var/lib/cassandra*/data -type d -path '*/snapshots/medusa*' -prune",
+            "find /var/lib/cassandra*/data -ignore_readdir_race -type d \
+             -path '*/snapshots/medusa*' -prune",
         )
     }
 
@@ -137,15 +195,19 @@ impl Lab {
     }
 
     fn on_all_nodes(&self, script: &str) -> String {
-        (1..=3).map(|node| self.node_sh(node, script).out).collect()
+        (1..=3).map(|node| self.node_sh(node, script).ok()).collect()
     }
 }
 
 impl Drop for Lab {
+    #[expect(clippy::print_stderr, reason = "a test may say how long it took")]
     fn drop(&mut self) {
-        let down = self.command(&["down"]).output();
-        if !std::thread::panicking() {
-            assert!(down.unwrap().status.success(), "the lab does not go down");
+        *self.left = !std::thread::panicking();
+        if *self.left {
+            // Behind the test's name, which has no end of line yet.
+            eprint!("({:.0} s) ", self.begun.elapsed().as_secs_f64());
+        } else {
+            drop(self.command(&["down"]).output());
         }
     }
 }
