@@ -30,6 +30,7 @@ impl FsError {
             // Never ENOSYS: the kernel remembers it for the whole connection.
             Self::Unsupported(_) => Errno::EOPNOTSUPP,
             Self::Share(error) => of_share(error.kind),
+            Self::HostSilent(_) => Errno::ETIMEDOUT,
             Self::Catalog(error) => of_catalog(error),
             // Tools know EIO; EBADMSG would be truer and understood by nobody.
             Self::Damaged(_) => Errno::EIO,

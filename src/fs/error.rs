@@ -1,5 +1,7 @@
 //! Why a call is refused, sorted by what the caller learns.
 
+use std::path::Path;
+
 use thiserror::Error;
 
 use crate::catalog::CatalogError;
@@ -62,6 +64,9 @@ pub enum FsError {
     /// The share refused, or did not answer in time.
     #[error(transparent)]
     Share(#[from] StoreError),
+    /// This host's own disk did not answer in time.
+    #[error("{0}")]
+    HostSilent(String),
     /// What a backup holds cannot be said.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
@@ -98,6 +103,19 @@ impl FsError {
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
         Self::Failed { doing: doing.into(), source: source.into() }
+    }
+
+    /// The disk that did not answer is this host's own, where `state_dir` lies.
+    #[must_use]
+    pub(super) fn of_this_host(self, state_dir: &Path) -> Self {
+        match self {
+            Self::HostSilent(doing) => Self::HostSilent(format!(
+                "this host's own disk does not answer {doing}; what was asked may still be done \
+                 when it does: see what is wrong with {}",
+                state_dir.display()
+            )),
+            other => other,
+        }
     }
 }
 

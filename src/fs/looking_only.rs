@@ -231,6 +231,10 @@ impl CopyIn for LookingOnly {
         None
     }
 
+    fn missing(&self, _of: &StagedParent) -> Vec<String> {
+        Vec::new()
+    }
+
     async fn told(
         &self,
         _caller: Caller,

@@ -12,6 +12,7 @@ mod errno;
 mod error;
 mod facts;
 mod handles;
+mod in_time;
 mod listing;
 mod looking_only;
 mod lookup;

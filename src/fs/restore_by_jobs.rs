@@ -35,6 +35,17 @@ fn has_stopped(folder: &Folder) -> Result<bool, FsError> {
     Ok(status.kind == JobKind::Restore && stops && status.state.outcome().is_none())
 }
 
+/// Whether `word` names the plan that is shown.
+fn accepted(job: &JobId, word: &str, plan: &str) -> Result<(), FsError> {
+    let id = plan.lines().last().and_then(|line| line.strip_prefix("plan "));
+    if id.map(str::trim) == Some(word) {
+        return Ok(());
+    }
+    Err(FsError::Stale(format!(
+        "{word:?} is not the ID of the plan of {job}: read `plan` again, whose last line has it"
+    )))
+}
+
 fn too_late(job: &JobId) -> FsError {
     FsError::Busy(format!(
         "Cassandra is being stopped for job {job}, which goes on to its end; after that \
@@ -42,14 +53,16 @@ fn too_late(job: &JobId) -> FsError {
     ))
 }
 
+fn in_words(job: &JobStatus) -> String {
+    format!("the {} of {} is at work (job {}, {})", job.kind, job.backup, job.id, job.state)
+}
+
 impl ByJobs {
-    /// A job of this host that has not ended and that a restore would wait for. One that is held
-    /// has nothing in hand.
-    fn in_the_way_of(&self, work: &Work) -> Option<JobStatus> {
-        let table = self.table.borrow();
+    /// A job of this host that is at work. One that is held has nothing in hand.
+    fn at_work(&self) -> Option<JobStatus> {
         let at_work =
             |job: &&JobStatus| job.state.outcome().is_none() && job.state != JobState::Held;
-        table.iter().find(at_work).filter(|_| work.kind() == JobKind::Restore).cloned()
+        self.table.borrow().iter().find(at_work).cloned()
     }
 }
 
@@ -59,21 +72,21 @@ impl RestoreWork for ByJobs {
     }
 
     fn begin_restore(&self, order: &RestoreOrder) -> Result<JobId, FsError> {
+        // What was begun this moment counts.
+        self.look();
+        let mut hold = order.hold.clone();
+        hold.extend(self.at_work().map(|job| {
+            format!("{} as the copy was whole: wait until it has ended", in_words(&job))
+        }));
         let work = Work::Restore(RestoreRequest {
             node: order.target.clone(),
             backup: order.source.backup.clone(),
             source: order.source.node.clone(),
             complete_since: order.last_file_at,
-            hold: order.hold.clone(),
+            hold,
             accept: None,
             dry_run: false,
         });
-        if let Some(busy) = self.in_the_way_of(&work) {
-            return Err(FsError::Busy(format!(
-                "the {} of {} is at work (job {}, {})",
-                busy.kind, busy.backup, busy.id, busy.state
-            )));
-        }
         let asked_by = AskedBy { uid: order.uid, pid: order.pid, program: order.program.clone() };
         let begun = self.jobs.begin(&work, &asked_by, &self.config);
         let job = begun.map_err(failed("cannot begin a restore"))?;
@@ -105,6 +118,36 @@ impl RestoreWork for ByJobs {
     fn commit(&self, job: &JobId, word: &str) -> Result<(), FsError> {
         let doing = format!("cannot accept the plan of {job}");
         let folder = self.jobs.folder(job).map_err(failed(&doing))?;
+        let status = folder.status().map_err(failed(&doing))?;
+        match (status.state, word) {
+            (JobState::Staging | JobState::Waiting, "now") => {}
+            (JobState::Held, "now") => {
+                return Err(FsError::Invalid(format!(
+                    "{job} is held: `error` says why; only its plan's ID, the last line of `plan`, \
+                     begins it"
+                )));
+            }
+            (JobState::Held, _) => {
+                accepted(job, word, &folder.text("plan"))?;
+                if let Some(other) = self.at_work() {
+                    let busy = format!("{}: wait until it has ended", in_words(&other));
+                    return Err(FsError::Busy(busy));
+                }
+            }
+            (JobState::Pending, _) => {
+                return Err(FsError::Busy(format!(
+                    "the plan of {job} is just being worked out: try again in a moment"
+                )));
+            }
+            (state, "now") => {
+                return Err(FsError::Invalid(format!("{job} is {state}: no hold time runs")));
+            }
+            (state, _) => {
+                return Err(FsError::Stale(format!(
+                    "{job} is {state}, and waits for no plan to be accepted"
+                )));
+            }
+        }
         folder.control().commit(word).map_err(failed(&doing))
     }
 
@@ -116,5 +159,98 @@ impl RestoreWork for ByJobs {
         }
         folder.control().undo().map_err(failed(&doing))?;
         self.jobs.reopen(&folder).map_err(failed(&doing))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::jobs::ConfigFrom;
+    use crate::jobs::Jobs;
+    use crate::medusa::Mode;
+    use crate::model::BackupName;
+    use crate::model::Fqdn;
+    use crate::model::HandClock;
+    use crate::staging::SnapshotId;
+
+    /// Jobs whose processes do nothing.
+    fn by_jobs(state_dir: &std::path::Path) -> ByJobs {
+        let clock = Arc::new(HandClock::at(UnixSeconds(1_795_364_040)));
+        let program = PathBuf::from("/bin/true");
+        let jobs = Jobs::open(state_dir, program, Arc::<HandClock>::clone(&clock));
+        let config = ConfigFrom { medusa_ini: PathBuf::from("/medusa.ini"), options: Vec::new() };
+        ByJobs::new(jobs, config, Mode::Full, clock)
+    }
+
+    fn order(node: &str) -> RestoreOrder {
+        let node = Fqdn::parse(node).unwrap();
+        RestoreOrder {
+            target: node.clone(),
+            source: SnapshotId { backup: BackupName::parse("nightly").unwrap(), node },
+            uid: 0,
+            pid: 1,
+            program: "cp".to_owned(),
+            last_file_at: UnixSeconds(0),
+            hold: Vec::new(),
+        }
+    }
+
+    fn moves_to(doing: &ByJobs, job: &JobId, state: JobState) {
+        let folder = doing.jobs.folder(job).unwrap();
+        let status = JobStatus { state, ..folder.status().unwrap() };
+        folder.write_status(&status).unwrap();
+        doing.look();
+    }
+
+    fn holds(doing: &ByJobs, job: &JobId) -> Vec<String> {
+        match doing.jobs.folder(job).unwrap().request().unwrap().work {
+            Work::Restore(request) => request.hold,
+            Work::Backup(_) => unreachable!("it is a restore"),
+        }
+    }
+
+    #[test]
+    fn a_restore_is_held_for_whatever_else_is_at_work_on_this_host() {
+        let state = tempfile::tempdir().unwrap();
+        let doing = by_jobs(state.path());
+        let first = doing.begin_restore(&order("n1")).unwrap();
+        assert!(holds(&doing, &first).is_empty());
+        let second = doing.begin_restore(&order("n2")).unwrap();
+        let why = holds(&doing, &second);
+        assert!(why[0].contains(first.as_str()), "{why:?}");
+        // One that is held has nothing in hand, and what has ended neither.
+        moves_to(&doing, &first, JobState::Failed);
+        moves_to(&doing, &second, JobState::Held);
+        let third = doing.begin_restore(&order("n3")).unwrap();
+        assert!(holds(&doing, &third).is_empty());
+        // Nor is its plan accepted while something else is at work.
+        doing.jobs.folder(&second).unwrap().write_text("plan", "x\nplan abc\n").unwrap();
+        assert!(matches!(doing.commit(&second, "abc"), Err(FsError::Busy(_))));
+        moves_to(&doing, &third, JobState::Done);
+        doing.commit(&second, "abc").unwrap();
+    }
+
+    #[test]
+    fn a_plan_is_accepted_by_its_id_and_by_nothing_else() {
+        let state = tempfile::tempdir().unwrap();
+        let doing = by_jobs(state.path());
+        let job = doing.begin_restore(&order("n1")).unwrap();
+        assert!(matches!(doing.commit(&job, "now"), Err(FsError::Busy(_))));
+        let folder = doing.jobs.folder(&job).unwrap();
+        folder.write_text("plan", "plan of a restore\nplan 5f2e\n").unwrap();
+        moves_to(&doing, &job, JobState::Held);
+        assert!(matches!(doing.commit(&job, "WRONG"), Err(FsError::Stale(_))));
+        assert!(matches!(doing.commit(&job, "of a restore"), Err(FsError::Stale(_))));
+        assert!(matches!(doing.commit(&job, "now"), Err(FsError::Invalid(_))));
+        assert_eq!(folder.control().take_commit(), None);
+        doing.commit(&job, "5f2e").unwrap();
+        assert_eq!(folder.control().take_commit().as_deref(), Some("5f2e"));
+        moves_to(&doing, &job, JobState::Waiting);
+        assert!(matches!(doing.commit(&job, "5f2e"), Err(FsError::Stale(_))));
+        doing.commit(&job, "now").unwrap();
+        moves_to(&doing, &job, JobState::Done);
+        assert!(matches!(doing.commit(&job, "now"), Err(FsError::Invalid(_))));
     }
 }

@@ -110,13 +110,10 @@ pub struct SetAttributes {
 pub struct SetView {
     /// The word of `state`: `empty`, `partial`, `held` or a job's.
     pub state: String,
-    /// The lines of `missing`, each a path.
-    pub missing: Vec<String>,
     /// The text of `error`: why it is held or failed.
     pub error: String,
-    /// The text of `plan`, its last line `plan ID`; none before there is one.
-    pub plan: Option<String>,
-    /// The job that does it, once there is one: `progress`, `nodes`, `log` and `wait` are its.
+    /// The job that does it, once there is one: `progress`, `nodes`, `plan`, `log` and `wait` are
+    /// its.
     pub job: Option<JobId>,
 }
 
@@ -245,6 +242,9 @@ pub trait CopyIn: Send + Sync + 'static {
 
     /// What the `.medusa/` of a directory shows; none if it has none.
     fn set(&self, of: &StagedParent) -> Option<SetView>;
+
+    /// The lines of `missing`, each a path.
+    fn missing(&self, of: &StagedParent) -> Vec<String>;
 
     /// Something was written to `cancel`, `undo`, `commit` or `source`, blanks trimmed.
     async fn told(

@@ -109,13 +109,7 @@ impl MedusaFs {
         if set.is_some() || matches!(parent, StagedParent::Inside(_)) {
             return set;
         }
-        Some(SetView {
-            state: State::Empty.word(),
-            missing: Vec::new(),
-            error: String::new(),
-            plan: None,
-            job: None,
-        })
+        Some(SetView { state: State::Empty.word(), error: String::new(), job: None })
     }
 
     /// Sees to it that it is known whether a backup is complete, if that can be found out now.
@@ -139,12 +133,8 @@ impl MedusaFs {
         file: ControlFile,
         report: &Report,
     ) -> Result<String, FsError> {
-        let set = self.set_of(owner);
-        match (file, set) {
-            (ControlFile::Missing, Some(set)) => Ok(control::missing(&set.missing)),
-            (ControlFile::Plan, Some(SetView { plan: Some(plan), .. })) => {
-                Ok(control::ended(&plan))
-            }
+        match (file, set_parent(owner)) {
+            (ControlFile::Missing, Some(set)) => Ok(control::missing(&self.copy_in.missing(&set))),
             _ => self.report_text(file, report).await,
         }
     }

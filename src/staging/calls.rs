@@ -381,6 +381,9 @@ impl Set {
             self.records.push(Record::Gone { path: self.tree.path(id) });
         }
         self.count(standing, false);
+        if matches!(standing, Standing::Proven(_)) {
+            self.losses = self.losses.saturating_add(1);
+        }
         self.pending.remove(&id);
         if self.tree.unlink(id).is_ok() {
             self.counts.files = self.counts.files.saturating_sub(1);

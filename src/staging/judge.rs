@@ -329,6 +329,8 @@ impl Set {
         let linked = node.linked;
         let Body::File(file) = &mut node.body else { return };
         let before = std::mem::replace(&mut file.standing, standing);
+        let is_lost = linked && matches!(before, Standing::Proven(_)) && before != standing;
+        self.losses = self.losses.saturating_add(u64::from(is_lost));
         if let Standing::Proven(place) = standing {
             file.held = Held::Placed(place);
         }

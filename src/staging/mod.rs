@@ -27,6 +27,6 @@ pub use content::{Content, Wanted};
 pub use error::{Kind, Refusal};
 pub use facts::{Asked, Fact, Need};
 pub use record::Record;
-pub use set::{Entry, EntryKind, Report, Set, State};
+pub use set::{Entry, EntryKind, Lacking, Report, Set, State};
 pub use snapshot::{Contents, Listing, METADATA, SnapshotId, Source};
 pub use tree::FileId;

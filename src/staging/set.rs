@@ -1,13 +1,14 @@
 //! A set: what lies below one `restore/NODE`, from one backup.
 
 use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::model::Fqdn;
 use crate::model::ObjectKey;
 
 use super::candidates::Candidates;
-use super::content::{Content, Wanted};
+use super::content::Content;
 use super::error::Refusal;
 use super::facts::{Fact, Facts, Need};
 use super::record::Record;
@@ -29,6 +30,14 @@ pub struct Set {
     pub(super) records: Vec<Record>,
     pub(super) findings: Vec<(String, String)>,
     pub(super) resolved: bool,
+    /// How often a proven file was changed, renamed or taken away.
+    pub(super) losses: u64,
+}
+
+/// What a set lacks, to be listed without holding the set.
+pub struct Lacking {
+    contents: Option<Arc<dyn Contents>>,
+    proven: HashSet<u32>,
 }
 
 /// Files that have a name, by what they are.
@@ -123,6 +132,7 @@ impl Set {
             records: Vec::new(),
             findings: Vec::new(),
             resolved: false,
+            losses: 0,
         }
     }
 
@@ -181,6 +191,13 @@ impl Set {
         }
     }
 
+    /// How often a file that was proven was changed, renamed or taken away. As long as this stays,
+    /// a set that is whole is the one that it was when it was last whole: directories that come and
+    /// go, temporary names, and files that are opened and closed again change nothing.
+    pub fn losses(&self) -> u64 {
+        self.losses
+    }
+
     /// It bears a name that a tool will change or take away, and is no part of what is copied.
     pub fn is_temporary(&self, id: FileId) -> bool {
         self.tree.file(id).is_ok_and(|file| file.standing == Standing::Temporary)
@@ -194,41 +211,33 @@ impl Set {
     /// The paths that a partial set lacks, below the snapshot's directory, `limit` at most. Until
     /// it is known which snapshot it is, that is its manifest.
     pub fn missing(&self, limit: usize) -> Vec<String> {
-        let Some((_, contents)) = self.candidates.one() else {
-            return vec![MANIFEST.to_owned()];
-        };
-        (0..contents.len())
-            .filter_map(|place| contents.at(place))
-            .filter(|(path, _)| !self.is_proven(path))
-            .map(|(path, _)| path)
-            .take(limit)
-            .collect()
+        self.lacking().paths(limit)
     }
 
-    /// Every file that the set must hold, once it is known which snapshot it is.
-    pub fn for_each_wanted(&self, mut each: impl FnMut(&str, &Wanted)) {
-        let Some((_, contents)) = self.candidates.one() else { return };
-        for (path, wanted) in (0..contents.len()).filter_map(|place| contents.at(place)) {
-            each(&path, &wanted);
+    /// The same, to be listed later: there may be a hundred thousand.
+    pub fn lacking(&self) -> Lacking {
+        let proven = |id: FileId| match self.tree.file(id).ok()?.standing {
+            Standing::Proven(place) => Some(place),
+            _ => None,
+        };
+        Lacking {
+            contents: self.candidates.one().map(|(_, contents)| Arc::clone(contents)),
+            proven: self.tree.files_below(TOP).into_iter().filter_map(proven).collect(),
         }
     }
 
     /// The paths below `restore/NODE` that are in no backup that fits, or have other bytes than
     /// its, `limit` at most.
     pub fn out_of_place(&self, limit: usize) -> Vec<String> {
+        if self.counts.wrong == 0 && self.counts.strangers == 0 {
+            return Vec::new();
+        }
         let bad = |id: &FileId| {
             let file = self.tree.file(*id);
             file.is_ok_and(|f| matches!(f.standing, Standing::Wrong | Standing::Stranger))
         };
         let files = self.tree.files_below(TOP).into_iter().filter(bad).take(limit);
         files.map(|id| self.tree.path(id)).collect()
-    }
-
-    fn is_proven(&self, path: &str) -> bool {
-        let Some(root) = self.root else { return false };
-        self.descend(root, path)
-            .and_then(|id| self.tree.file(id).ok())
-            .is_some_and(|file| matches!(file.standing, Standing::Proven(_)))
     }
 
     /// What stands at a path below `restore/NODE`.
@@ -327,6 +336,22 @@ impl Set {
             Ok(content) => Some(content.clone()),
             Err(place) => self.content_at(place),
         }
+    }
+}
+
+impl Lacking {
+    /// The paths below the snapshot's directory, `limit` at most; its manifest as long as it is not
+    /// known which snapshot it is.
+    pub fn paths(&self, limit: usize) -> Vec<String> {
+        let Some(contents) = &self.contents else { return vec![MANIFEST.to_owned()] };
+        let is_proven =
+            |place: usize| u32::try_from(place).is_ok_and(|place| self.proven.contains(&place));
+        (0..contents.len())
+            .filter(|place| !is_proven(*place))
+            .filter_map(|place| contents.at(place))
+            .map(|(path, _)| path)
+            .take(limit)
+            .collect()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::model::Fqdn;
 use crate::model::JobId;
+use crate::model::JobKind;
 use crate::model::JobState;
 use crate::model::JobStatus;
 use crate::model::NodeStatus;
@@ -170,7 +171,7 @@ impl Report {
         let nodes_known = !job.nodes.is_empty();
         Self {
             job: Some(job.id.clone()),
-            state: Some(State::Job(job.state)),
+            state: Some(State::Job(shown(job.kind, job.state))),
             phase: Some(job.phase),
             nodes_done: count(job.nodes.iter().filter(ended_well).count()).filter(|_| nodes_known),
             nodes_total: count(job.nodes.len()).filter(|_| nodes_known),
@@ -234,6 +235,14 @@ impl Report {
     }
 }
 
+/// The word for a job of that kind: what a restore waits for before it stages is part of staging.
+fn shown(kind: JobKind, state: JobState) -> JobState {
+    match (kind, state) {
+        (JobKind::Restore, JobState::Pending) => JobState::Staging,
+        _ => state,
+    }
+}
+
 impl NodeReport {
     /// A node that a job never came to, or was at when it ended, ended as the job did.
     fn of(job: &JobStatus, status: &NodeStatus) -> Self {
@@ -243,7 +252,7 @@ impl NodeReport {
         };
         Self {
             name: status.name.clone(),
-            state: State::Job(state),
+            state: State::Job(shown(job.kind, state)),
             phase: Some(status.phase),
             files_done: Some(status.progress.files_done),
             files_total: status.progress.files_total,

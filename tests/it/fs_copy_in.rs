@@ -41,7 +41,6 @@ async fn every_tool_s_copy_of_a_snapshot_begins_its_restore_once() {
             assert_eq!((order.target.as_str(), &order.source), ("node1", &of), "{tool:?}");
             assert_eq!((order.uid, order.last_file_at), (0, UnixSeconds(1000)));
             assert_eq!(order.hold, Vec::<String>::new());
-            assert_eq!(order.set.len(), 64);
             until("its state", || desk.state("node1") == "staging").await;
         }
     }
@@ -129,7 +128,7 @@ async fn a_copy_that_was_killed_is_partial_until_the_same_copy_completes_it() {
         let (half, rest) = paths.split_at(3);
         assert!(copy.paths(half).await.is_empty());
         until("partial", || desk.state("node1") == "partial").await;
-        let missing = desk.copies.set(&place("node1")).unwrap().missing;
+        let missing = desk.copies.missing(&place("node1"));
         assert_eq!(missing, rest, "{tool:?}");
         assert!(copy.all().await.is_empty(), "{tool:?}");
         desk.until_begun(1).await;
@@ -153,7 +152,7 @@ async fn a_file_that_was_cut_off_in_the_middle_does_not_count() {
     assert!(matches!(closed, Err(FsError::WrongCopy(_))), "{closed:?}");
     desk.copies.release(handle).await;
     assert_eq!(desk.state("node1"), "partial");
-    assert_eq!(desk.copies.set(&place("node1")).unwrap().missing, [data]);
+    assert_eq!(desk.copies.missing(&place("node1")), [data]);
     assert!(desk.begun().is_empty());
 }
 
@@ -345,6 +344,85 @@ async fn after_a_failure_the_same_copy_begins_anew() {
 }
 
 #[tokio::test]
+async fn what_changes_no_file_of_a_set_begins_no_restore_and_hides_no_end() {
+    let state = tempfile::tempdir().unwrap();
+    let desk = CopyDesk::new(state.path());
+    let copy = Copy::new(&desk, Tool::Cp, &snapshot("diff1", "node1"));
+    let below = copy.below.clone();
+    desk.directory(ROOT, &below, "shop/nothing-3/x").await.unwrap();
+    assert!(copy.all().await.is_empty());
+    desk.until_begun(1).await;
+    until("its job", || desk.copies.set(&below).is_some_and(|set| set.job.is_some())).await;
+    desk.restores.moves_to(JobState::Cancelled);
+    let job = || desk.copies.set(&below).unwrap().job;
+    let before = job();
+    let shop = StagedParent::Inside(desk.id(&below, "shop").unwrap());
+
+    // `mkdir`, `rmdir` of an empty table, `touch`, and what is refused.
+    desk.copies.mkdir(ROOT, &below, "x", 0o755).await.unwrap();
+    desk.copies.rmdir(ROOT, &shop, "nothing-3").await.unwrap();
+    let manifest = desk.id(&below, "manifest.json").unwrap();
+    let touched = desk.copies.open(ROOT, manifest, true).await.unwrap();
+    desk.copies.flush(touched).await.unwrap();
+    desk.copies.release(touched).await;
+    assert!(matches!(desk.copies.rmdir(ROOT, &below, "shop").await, Err(FsError::NotEmpty)));
+    assert!(desk.copies.create(ROOT, &below, "notes.txt", 0o644, true).await.is_err());
+    assert_eq!((desk.state("node1"), job()), ("cancelled".to_owned(), before));
+
+    // The first file that goes is what makes it another set; nothing is begun for what is left.
+    desk.copies.unlink(ROOT, &below, "schema.cql").await.unwrap();
+    assert_eq!((desk.state("node1").as_str(), job()), ("partial", None));
+    remove_all(&desk, ROOT, &below).await.unwrap();
+    assert_eq!(desk.begun().len(), 1);
+    assert!(copy.all().await.is_empty());
+    desk.until_begun(2).await;
+}
+
+#[tokio::test]
+async fn a_restore_that_cannot_be_begun_says_so_until_the_set_is_changed() {
+    let state = tempfile::tempdir().unwrap();
+    let desk = CopyDesk::new(state.path());
+    let copy = Copy::new(&desk, Tool::Cp, &snapshot("diff1", "node1"));
+    desk.restores.fail_once();
+    assert!(copy.all().await.is_empty());
+    until("its failure", || desk.state("node1") == "failed").await;
+    let error = || desk.copies.set(&copy.below).unwrap().error;
+    assert!(error().contains("copy the same once more"), "{}", error());
+    desk.copies.mkdir(ROOT, &copy.below, "x", 0o755).await.unwrap();
+    assert_eq!(desk.state("node1"), "failed");
+    assert!(copy.all().await.is_empty());
+    desk.until_begun(1).await;
+    assert_eq!(error(), "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_was_not_told_that_its_set_is_whole_is_told_again() {
+    let state = tempfile::tempdir().unwrap();
+    let desk = CopyDesk::new(state.path());
+    let copy = Copy::new(&desk, Tool::Bytes, &snapshot("diff1", "node1"));
+    assert!(copy.all().await.is_empty());
+    desk.until_begun(1).await;
+    until("its job", || desk.copies.set(&copy.below).is_some_and(|set| set.job.is_some())).await;
+    desk.restores.moves_to(JobState::Waiting);
+    assert!(copy.all().await.is_empty());
+    desk.restores.fail_once();
+    let settled = || desk.restores.told.borrow().contains(&Told::Settled(UnixSeconds(1000)));
+    until("the word that it is whole", settled).await;
+}
+
+#[tokio::test]
+async fn a_new_restore_is_being_staged_and_never_pending() {
+    let state = tempfile::tempdir().unwrap();
+    let desk = CopyDesk::new(state.path());
+    let copy = Copy::new(&desk, Tool::Cp, &snapshot("diff1", "node1"));
+    assert!(copy.all().await.is_empty());
+    desk.until_begun(1).await;
+    until("its job", || desk.copies.set(&copy.below).is_some_and(|set| set.job.is_some())).await;
+    desk.restores.moves_to(JobState::Pending);
+    assert_eq!(desk.state("node1"), "staging");
+}
+
+#[tokio::test]
 async fn what_is_written_to_control_files_reaches_the_job() {
     let state = tempfile::tempdir().unwrap();
     let desk = CopyDesk::new(state.path());
@@ -408,7 +486,7 @@ async fn after_a_restart_a_partial_set_is_partial_and_can_be_completed() {
 
     let desk = CopyDesk::over(shelf_again(desk), state.path(), restores);
     until("partial", || desk.state("node1") == "partial").await;
-    let missing = || desk.copies.set(&place("node1")).unwrap().missing;
+    let missing = || desk.copies.missing(&place("node1"));
     until("what was there", || missing() == paths[4..]).await;
     let mut copy = Copy::new(&desk, Tool::Cp, &of);
     copy.caller = OTHER;

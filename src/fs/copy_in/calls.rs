@@ -9,6 +9,7 @@ use crate::staging::EntryKind;
 use crate::staging::FileId;
 use crate::staging::Refusal;
 use crate::staging::Set;
+use crate::staging::State;
 use crate::view::Area;
 use crate::view::ControlFile;
 use crate::view::StagedId;
@@ -24,6 +25,10 @@ use super::StagedHandle;
 use super::StagedParent;
 use super::copies::{Copies, Stage};
 use super::desk::{Desk, Intent, Open, Top};
+use super::steps::a_call_from_now;
+
+/// What lacks is listed for people.
+const MOST_MISSING: usize = 1_000_000;
 
 #[async_trait]
 impl CopyIn for Copies {
@@ -283,7 +288,7 @@ impl CopyIn for Copies {
                 let node = crate::model::Fqdn::parse(name);
                 return self.clear_receipt(&Top::Node(node.map_err(|_no_name| FsError::NotFound)?));
             };
-            self.prepare(caller, &top, Intent::Remove).await?;
+            self.prepare(caller, &top, Intent::Remove, a_call_from_now()).await?;
             let mut desk = self.inner.desk.lock();
             if desk.get(&top).is_some_and(|staged| !staged.set.is_blank()) {
                 return Err(FsError::NotEmpty);
@@ -352,6 +357,16 @@ impl CopyIn for Copies {
         self.view(of)
     }
 
+    fn missing(&self, of: &StagedParent) -> Vec<String> {
+        let lacking = {
+            let desk = self.inner.desk.lock();
+            let top = desk.place(of).ok().map(|(top, _)| top);
+            let staged = top.as_ref().and_then(|top| desk.get(top));
+            staged.filter(|s| s.set.report().state == State::Partial).map(|s| s.set.lacking())
+        };
+        lacking.map(|lacking| lacking.paths(MOST_MISSING)).unwrap_or_default()
+    }
+
     async fn told(
         &self,
         caller: Caller,
@@ -364,15 +379,17 @@ impl CopyIn for Copies {
         if caller.uid != 0 && owner.is_some_and(|owner| owner != caller.uid) {
             return Err(FsError::Denied(format!("{top} belongs to another user")));
         }
-        self.wait_for_beginning(&top).await?;
+        self.wait_for_beginning(&top, a_call_from_now()).await?;
         match (file, self.job_of(&top)) {
-            (ControlFile::Undo, Some((job, _))) => self.tell(file, job, value.to_owned()).await,
+            (ControlFile::Undo, Some((job, _))) => {
+                self.tell(caller, file, job, value.to_owned()).await
+            }
             (ControlFile::Cancel | ControlFile::Commit, Some((job, stage)))
                 if stage != Stage::Ended =>
             {
-                self.tell(file, job, value.to_owned()).await
+                self.tell(caller, file, job, value.to_owned()).await
             }
-            (ControlFile::Cancel, _) => self.clear(&top),
+            (ControlFile::Cancel, _) => self.clear(caller, &top),
             (ControlFile::Commit | ControlFile::Undo, _) => {
                 let reason = format!("there is no restore from {top}: nothing whole was copied");
                 Err(FsError::Invalid(reason))

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::model::Clock;
 use crate::model::Fqdn;
@@ -14,6 +15,7 @@ use crate::model::JobId;
 use crate::model::JobKind;
 use crate::model::JobState;
 use crate::model::JobStatus;
+use crate::observe::ErrorChain;
 use crate::staging::Asked;
 use crate::staging::Need;
 use crate::staging::Refusal;
@@ -27,7 +29,8 @@ use super::FsError;
 use super::RestoreWork;
 use super::Stored;
 use super::desk::{Desk, Intent, Top};
-use super::journal::{Journal, Line, Recalled};
+use super::in_time::in_time;
+use super::journal::{Journal, Recalled};
 
 /// What copying in works with.
 pub struct CopyParts {
@@ -56,24 +59,21 @@ pub(super) struct Inner {
     pub(super) scope: Scope,
     pub(super) desk: Mutex<Desk>,
     pub(super) journal: Journal,
-    /// Held while a job is told something of its set, so that what is told last is true.
-    pub(super) telling: tokio::sync::Mutex<()>,
     /// Held while lines are written, so that they stay in order.
     pub(super) writing: tokio::sync::Mutex<()>,
     /// Sets that were found written down, until the store's backups are known.
     pub(super) to_recall: Mutex<Vec<Recalled>>,
     /// This host's disk, and processes that are started.
     pub(super) host: BlockingPool,
+    state_dir: PathBuf,
     /// Something that a call may wait for has happened.
     pub(super) moved: Notify,
     /// There are lines to be written.
     pub(super) lines: Notify,
 }
 
-/// How long this host's own disk may take.
+/// How long this host's own disk may take where no call waits for it.
 pub(super) const HOST: Duration = Duration::from_secs(30);
-/// How long a call waits for a job that is just being made.
-const BEGINNING: Duration = Duration::from_secs(1);
 /// A set that asks more often than this asks in a circle.
 pub(super) const MOST_QUESTIONS: usize = 100_000;
 
@@ -91,10 +91,10 @@ impl Copies {
             scope: scope.clone(),
             desk: Mutex::default(),
             journal,
-            telling: tokio::sync::Mutex::default(),
             writing: tokio::sync::Mutex::default(),
             to_recall: Mutex::new(to_recall),
             host: BlockingPool::new(PoolLimits { threads: 4, hung: 8, queue: 1024 }),
+            state_dir,
             moved: Notify::new(),
             lines: Notify::new(),
         });
@@ -134,15 +134,29 @@ impl Copies {
         Ok(())
     }
 
-    /// Does something on a thread that may wait for this host's disk.
+    /// Does something on a thread that may wait for this host's disk, for `limit` at most.
     pub(super) async fn on_host<T: Send + 'static>(
         &self,
+        limit: Duration,
         doing: &str,
         work: impl FnOnce(&Inner) -> Result<T, FsError> + Send + 'static,
     ) -> Result<T, FsError> {
-        let inner = Arc::clone(&self.inner);
-        let done = self.inner.host.run(HOST, doing, move || work(&inner)).await;
-        done.map_err(|error| FsError::failed(format!("this host does not answer {doing}"), error))?
+        self.on_host_or_back(limit, doing, work, |_inner, _done| {}).await
+    }
+
+    /// The same; what is done too late is taken back.
+    pub(super) async fn on_host_or_back<T: Send + 'static>(
+        &self,
+        limit: Duration,
+        doing: &str,
+        work: impl FnOnce(&Inner) -> Result<T, FsError> + Send + 'static,
+        take_back: impl FnOnce(&Inner, T) + Send + 'static,
+    ) -> Result<T, FsError> {
+        let (inner, later) = (Arc::clone(&self.inner), Arc::clone(&self.inner));
+        let does = move || work(&inner);
+        let back = move |done| take_back(&later, done);
+        let done = in_time((&self.inner.host, limit), doing, does, back).await;
+        done.map_err(|error| error.of_this_host(&self.inner.state_dir))
     }
 
     /// The jobs as they are now.
@@ -157,9 +171,10 @@ impl Copies {
         caller: Caller,
         top: &Top,
         intent: Intent,
+        until: Instant,
     ) -> Result<(), FsError> {
         self.recall();
-        self.wait_for_beginning(top).await?;
+        self.wait_for_beginning(top, until).await?;
         let jobs = self.jobs();
         let told = {
             let mut desk = self.inner.desk.lock();
@@ -182,9 +197,11 @@ impl Copies {
                 return Err(FsError::Busy(format!("{} is at work: {}", other.id, other.state)));
             }
             self.check_owner(&mut desk, top, caller)?;
-            let Ok(staged) = desk.get_mut(top) else { return Ok(()) };
-            match own.map(|id| (stage(&jobs, &id), id)) {
-                None => None,
+            let own_stage = own.as_ref().map(|id| desk.stage_of(&jobs, id));
+            let Some(staged) = desk.get(top) else { return Ok(()) };
+            match own_stage.zip(own) {
+                // It is dropped when something is really done to the set.
+                None | Some((Stage::Ended, _)) => None,
                 Some((Stage::Stopping, id)) => {
                     let node = staged.target(top).map(|node| node.to_string());
                     return Err(FsError::Busy(format!(
@@ -192,23 +209,21 @@ impl Copies {
                         node.unwrap_or_default()
                     )));
                 }
-                Some((Stage::Ended, _)) => {
-                    staged.job = None;
-                    staged.is_touched = false;
-                    desk.outbox.push((top.clone(), Line::Unbegun));
-                    None
-                }
                 Some((Stage::Open, _)) if intent == Intent::Write && staged.is_touched => None,
                 Some((Stage::Open, id)) => Some(id),
             }
         };
         match told {
-            Some(job) => self.tell_job(top, job, intent).await,
+            Some(job) => self.tell_job(caller, top, job, intent, until).await,
             None => Ok(()),
         }
     }
 
-    pub(super) async fn wait_for_beginning(&self, top: &Top) -> Result<(), FsError> {
+    pub(super) async fn wait_for_beginning(
+        &self,
+        top: &Top,
+        until: Instant,
+    ) -> Result<(), FsError> {
         let begun = async {
             loop {
                 let moved = self.inner.moved.notified();
@@ -222,7 +237,7 @@ impl Copies {
                 moved.await;
             }
         };
-        tokio::time::timeout(BEGINNING, begun)
+        tokio::time::timeout_at(until, begun)
             .await
             .map_err(|_late| FsError::Busy(format!("the restore from {top} is just being begun")))
     }
@@ -244,37 +259,68 @@ impl Copies {
     }
 
     /// Tells a job that its set changes, or has gone.
-    async fn tell_job(&self, top: &Top, job: JobId, intent: Intent) -> Result<(), FsError> {
-        // Whatever else is told about a set is told before or after, never at once.
-        let _turn = self.inner.telling.lock().await;
+    async fn tell_job(
+        &self,
+        caller: Caller,
+        top: &Top,
+        job: JobId,
+        intent: Intent,
+        until: Instant,
+    ) -> Result<(), FsError> {
+        let Some(turn) = self.turn_of(top) else { return Ok(()) };
+        // Whatever else is told about the set is told before or after, never at once.
+        let turn = tokio::time::timeout_at(until, turn.lock_owned())
+            .await
+            .map_err(|_late| FsError::Busy(format!("{job} is just being told of {top}")))?;
         if intent == Intent::Write && self.inner.desk.lock().get(top).is_some_and(|s| s.is_touched)
         {
             return Ok(());
         }
-        let asked = job.clone();
+        let limit = until.saturating_duration_since(Instant::now());
+        let (asked, later) = (job.clone(), job.clone());
         match intent {
             Intent::Write => {
-                self.on_host("to tell a job", move |inner| inner.work.is_touched(&asked)).await?;
+                // The turn goes with the work: as long as it is not sure what the job was told,
+                // nobody tells it anything else.
+                let touch = move |inner: &Inner| {
+                    inner.work.is_touched(&asked)?;
+                    Ok(turn)
+                };
+                let let_go = move |inner: &Inner, _turn| {
+                    if let Err(error) = inner.work.is_settled(&later, inner.clock.now()) {
+                        tracing::error!(job = %later, error = %ErrorChain(&error), "it was not let go on");
+                    }
+                };
+                let _turn = self.on_host_or_back(limit, "to tell a job", touch, let_go).await?;
+                let mut desk = self.inner.desk.lock();
+                let staged = desk.get_mut(top)?;
+                if staged.job.as_ref() == Some(&job) {
+                    staged.is_touched = true;
+                }
             }
             Intent::Remove => {
-                let why = format!("what was copied to {top} was removed");
-                self.on_host("to cancel a job", move |inner| inner.work.cancel(&asked, &why))
-                    .await?;
-            }
-        }
-        let mut desk = self.inner.desk.lock();
-        if intent == Intent::Remove {
-            desk.taken_back.insert(job.clone());
-        }
-        let staged = desk.get_mut(top)?;
-        if staged.job.as_ref() == Some(&job) {
-            staged.is_touched = intent == Intent::Write;
-            if intent == Intent::Remove {
-                staged.job = None;
-                desk.outbox.push((top.clone(), Line::Unbegun));
+                let (uid, pid, program) = (caller.uid, caller.pid, caller.program());
+                tracing::info!(%top, %job, uid, pid, program, "what was copied is taken back");
+                let why = format!(
+                    "what was copied to {top} was removed by user {uid} ({program}, pid {pid})"
+                );
+                let cancel = move |inner: &Inner| {
+                    inner.work.cancel(&asked, &why)?;
+                    Ok(turn)
+                };
+                let note = move |inner: &Inner, _turn| {
+                    inner.desk.lock().taken_back.insert(later);
+                };
+                let _turn = self.on_host_or_back(limit, "to cancel a job", cancel, note).await?;
+                self.inner.desk.lock().taken_back.insert(job);
             }
         }
         Ok(())
+    }
+
+    /// Whose turn it is to tell the job of a set something.
+    pub(super) fn turn_of(&self, top: &Top) -> Option<Arc<tokio::sync::Mutex<()>>> {
+        self.inner.desk.lock().get(top).map(|staged| Arc::clone(&staged.telling))
     }
 }
 

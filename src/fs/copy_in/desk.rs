@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::BackupName;
 use crate::model::Fqdn;
 use crate::model::JobId;
+use crate::model::JobStatus;
 use crate::model::UnixSeconds;
 use crate::staging::FileId;
 use crate::staging::Set;
@@ -18,6 +20,7 @@ use super::Caller;
 use super::FsError;
 use super::StagedHandle;
 use super::StagedParent;
+use super::copies::{Stage, stage};
 use super::journal::Line;
 
 /// What stands directly in `restore/`.
@@ -72,12 +75,15 @@ pub(super) struct Staged {
     pub(super) job: Option<JobId>,
     /// That job was told that the set is written to.
     pub(super) is_touched: bool,
-    /// Something was done to it that has not been answered with a job yet.
-    pub(super) is_new: bool,
-    /// How often that was.
+    /// How much of it was lost when a job was last begun for it, or asked for in vain: as long as
+    /// that is so, nothing has been done to it that asks for another.
+    pub(super) answered: Option<u64>,
+    /// How often somebody did something to it.
     pub(super) changes: u64,
-    /// A task waits until it is written to no more, to tell the job.
+    /// A task sees to it that the job hears what has become of it.
     pub(super) is_settling: bool,
+    /// Held while the job is told something, so that what is told last is true.
+    pub(super) telling: Arc<tokio::sync::Mutex<()>>,
     /// A job is being made for it.
     pub(super) is_beginning: bool,
     /// A task finds out what it needs to know.
@@ -125,9 +131,14 @@ impl Staged {
         }
     }
 
-    /// Somebody has changed it.
+    /// Whether it is another set than the one that was last answered with a job. Directories,
+    /// temporary names and files that are opened and closed again do not make it one.
+    pub(super) fn is_new(&self) -> bool {
+        self.answered != Some(self.set.losses())
+    }
+
+    /// Somebody has done something to it.
     pub(super) fn note_change(&mut self, caller: Caller, now: UnixSeconds) {
-        self.is_new = true;
         self.changes = self.changes.wrapping_add(1);
         self.modified = now;
         if self.pid != caller.pid {
@@ -147,10 +158,16 @@ impl Staged {
 
 impl Desk {
     /// Whether no job goes on with the set as if it were not changed.
-    pub(super) fn is_ready(&self, top: &Top, intent: Intent) -> bool {
+    pub(super) fn is_ready(&self, jobs: &[JobStatus], top: &Top, intent: Intent) -> bool {
         let Some(staged) = self.get(top) else { return false };
         let is_told = staged.is_touched && intent == Intent::Write;
-        !staged.is_beginning && (staged.job.is_none() || is_told)
+        let is_over = |job: &JobId| self.stage_of(jobs, job) == Stage::Ended;
+        !staged.is_beginning && (is_told || staged.job.as_ref().is_none_or(is_over))
+    }
+
+    /// How far a job is: one that was told to take everything back is over for its set.
+    pub(super) fn stage_of(&self, jobs: &[JobStatus], job: &JobId) -> Stage {
+        if self.taken_back.contains(job) { Stage::Ended } else { stage(jobs, job) }
     }
 
     /// Where a directory is.
@@ -208,9 +225,10 @@ impl Desk {
             hold: Vec::new(),
             job: None,
             is_touched: false,
-            is_new: true,
+            answered: None,
             changes: 0,
             is_settling: false,
+            telling: Arc::default(),
             is_beginning: false,
             is_proving: false,
             trouble: Vec::new(),

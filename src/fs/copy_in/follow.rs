@@ -3,20 +3,17 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use sha2::Digest as _;
-
 use crate::model::JobId;
 use crate::model::JobState;
 use crate::model::JobStatus;
 use crate::model::UnixSeconds;
 use crate::observe::ErrorChain;
-use crate::staging::Set;
 use crate::staging::State;
 use crate::tasks::Backoff;
 
 use super::FsError;
 use super::RestoreOrder;
-use super::copies::{Copies, HOST, Stage, live_restores, stage};
+use super::copies::{Copies, HOST, Inner, Stage, live_restores};
 use super::desk::{Staged, Top};
 use super::journal::Line;
 
@@ -57,6 +54,7 @@ impl Copies {
         let jobs = self.jobs();
         let now = self.inner.clock.now();
         let mut desk = self.inner.desk.lock();
+        let own = desk.get(top)?.job.clone().map(|job| (desk.stage_of(&jobs, &job), job));
         let staged = desk.get_mut(top).ok()?;
         let is_asking = staged.set.pending().is_some();
         for (path, reason) in staged.set.take_findings() {
@@ -65,25 +63,33 @@ impl Copies {
         }
         let records = staged.set.take_records();
         let report = staged.set.report();
-        let live = staged.job.clone().filter(|job| stage(&jobs, job) == Stage::Open);
+        let live = own.as_ref().filter(|(stage, _)| *stage == Stage::Open).map(|(_, job)| job);
+        // What the job of another set told stays to be seen until this is another one.
+        let is_of_another =
+            own.as_ref().is_some_and(|(stage, _)| *stage == Stage::Ended) && staged.is_new();
+        if is_of_another {
+            staged.job = None;
+            staged.is_touched = false;
+        }
         let mut next = None;
         if is_asking && !staged.is_proving {
             staged.is_proving = true;
             next = Some(Next::Prove);
         } else if report.state == State::Whole {
-            staged.trouble.clear();
             match live {
                 Some(job) if staged.is_touched && !staged.is_settling => {
                     staged.is_settling = true;
-                    next = Some(Next::Settle(job));
+                    next = Some(Next::Settle(job.clone()));
                 }
                 Some(_) => {}
-                None if staged.is_new && staged.job.is_none() && !staged.is_beginning => {
+                None if staged.is_new() && staged.job.is_none() && !staged.is_beginning => {
                     // A job that takes back what it did is waited for: its end comes back here.
                     if let Some(order) = order(top, staged, now)
                         && live_restores(&jobs, &order.target).next().is_none()
                     {
                         staged.is_beginning = true;
+                        staged.answered = Some(staged.set.losses());
+                        staged.trouble.clear();
                         next = Some(Next::Begin(Box::new(order)));
                     }
                 }
@@ -92,11 +98,16 @@ impl Copies {
         } else if report.open_for_writing == 0
             && !is_asking
             && staged.is_touched
+            && !staged.is_settling
             && let Some(job) = live
         {
-            next = Some(Next::Cancel(job));
+            staged.is_settling = true;
+            next = Some(Next::Cancel(job.clone()));
         }
         let is_blank = staged.set.is_blank() && matches!(top, Top::Node(_));
+        if is_of_another {
+            desk.outbox.push((top.clone(), Line::Unbegun));
+        }
         desk.outbox.extend(records.into_iter().map(|record| (top.clone(), Line::File(record))));
         if is_blank {
             desk.remove(top);
@@ -154,19 +165,28 @@ impl Copies {
         tracing::info!(%top, backup = %order.source.backup, source = %order.source.node,
             target = %order.target, uid = order.uid, pid = order.pid, program = order.program,
             "a whole snapshot was copied: its restore begins");
-        let begun =
-            self.on_host("to begin a restore", move |inner| inner.work.begin_restore(&order)).await;
+        let begin = move |inner: &Inner| inner.work.begin_restore(&order);
+        let take_back = |inner: &Inner, job: JobId| {
+            if let Err(error) = inner.work.cancel(&job, "it was begun too late to be expected") {
+                tracing::error!(%job, error = %ErrorChain(&error), "it was not cancelled");
+            }
+        };
+        let begun = self.on_host_or_back(HOST, "to begin a restore", begin, take_back).await;
         {
             let mut desk = self.inner.desk.lock();
             if let Ok(staged) = desk.get_mut(top) {
                 staged.is_beginning = false;
-                staged.is_new = false;
                 match &begun {
                     Ok(job) => {
                         staged.job = Some(job.clone());
+                        staged.is_touched = false;
                         desk.outbox.push((top.clone(), Line::Job(job.clone())));
                     }
-                    Err(error) => staged.add_trouble(ErrorChain(error).to_string()),
+                    Err(error) => staged.add_trouble(format!(
+                        "the restore cannot be begun: {}; copy the same once more to try again, or \
+                         take it back with rm -r {top}",
+                        ErrorChain(error)
+                    )),
                 }
             }
         }
@@ -178,60 +198,104 @@ impl Copies {
     }
 
     /// Tells a job that its set is whole again, once it is no longer written to: a tool that copies
-    /// everything a second time opens and closes file after file.
+    /// everything a second time opens and closes file after file. Tells it until it is told.
     async fn settle(&self, top: &Top, job: JobId) {
+        let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
         let mut seen = None;
-        let (since, _turn) = loop {
-            let turn = self.inner.telling.lock().await;
+        while let Some(turn) = self.turn_of(top) {
+            let turn = turn.lock_owned().await;
+            let since = {
+                let jobs = self.jobs();
+                let mut desk = self.inner.desk.lock();
+                let is_live = desk.stage_of(&jobs, &job) == Stage::Open;
+                let Ok(staged) = desk.get_mut(top) else { return };
+                let is_its = staged.job.as_ref() == Some(&job) && is_live;
+                if !is_its || staged.set.report().state != State::Whole {
+                    staged.is_settling = false;
+                    break;
+                }
+                let rests = seen == Some(staged.changes);
+                seen = Some(staged.changes);
+                // From here on a writer tells the job anew, once it has been told this.
+                staged.is_touched &= !rests;
+                rests.then_some(staged.modified)
+            };
+            let Some(since) = since else {
+                drop(turn);
+                tokio::time::sleep(SETTLED_AFTER).await;
+                continue;
+            };
+            let asked = job.clone();
+            let tell = move |inner: &Inner| {
+                let told = inner.work.is_settled(&asked, since);
+                drop(turn);
+                told
+            };
+            match self.on_host(HOST, "to tell a job", tell).await {
+                Ok(()) => {
+                    if let Ok(staged) = self.inner.desk.lock().get_mut(top) {
+                        staged.is_settling = false;
+                        staged.answered = Some(staged.set.losses());
+                        staged.trouble.clear();
+                    }
+                    break;
+                }
+                Err(error) => {
+                    self.not_told(top, &job, &error);
+                    tokio::time::sleep(backoff.next_wait()).await;
+                }
+            }
+        }
+        // Somebody may have done something to it meanwhile.
+        self.follow(top);
+    }
+
+    /// A set that was whole is no more: its job must not go on with it. Tells it until it is told.
+    async fn cancel_broken(&self, top: &Top, job: JobId) {
+        let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
+        while let Some(turn) = self.turn_of(top) {
+            let turn = turn.lock_owned().await;
             {
                 let mut desk = self.inner.desk.lock();
                 let Ok(staged) = desk.get_mut(top) else { return };
-                if staged.job.as_ref() != Some(&job) || staged.set.report().state != State::Whole {
-                    // Whoever changes it next brings it back here.
+                let is_whole = staged.set.report().state == State::Whole;
+                if staged.job.as_ref() != Some(&job) || is_whole {
                     staged.is_settling = false;
-                    return;
+                    break;
                 }
-                if seen == Some(staged.changes) {
-                    // From here on a writer tells the job anew, once it has been told this.
-                    staged.is_settling = false;
-                    staged.is_touched = false;
-                    staged.is_new = false;
-                    break (staged.modified, turn);
-                }
-                seen = Some(staged.changes);
             }
-            drop(turn);
-            tokio::time::sleep(SETTLED_AFTER).await;
-        };
-        let asked = job.clone();
-        let told =
-            self.on_host("to tell a job", move |inner| inner.work.is_settled(&asked, since)).await;
-        if let Err(error) = told {
-            tracing::error!(%top, %job, error = %ErrorChain(&error), "the job was not told");
-            self.add_trouble(top, &error);
+            let why = format!("{top} was copied into again and is no longer whole");
+            let asked = job.clone();
+            let tell = move |inner: &Inner| {
+                let told = inner.work.cancel(&asked, &why);
+                drop(turn);
+                told
+            };
+            if let Err(error) = self.on_host(HOST, "to cancel a job", tell).await {
+                self.not_told(top, &job, &error);
+                tokio::time::sleep(backoff.next_wait()).await;
+                continue;
+            }
+            let mut desk = self.inner.desk.lock();
+            desk.taken_back.insert(job.clone());
+            if let Ok(staged) = desk.get_mut(top) {
+                staged.is_settling = false;
+                if staged.job.as_ref() == Some(&job) {
+                    staged.job = None;
+                    staged.is_touched = false;
+                    // Whatever makes it whole again asks for a restore.
+                    staged.answered = None;
+                    desk.outbox.push((top.clone(), Line::Unbegun));
+                }
+            }
+            break;
         }
+        self.follow(top);
     }
 
-    /// A set that was whole is no more: its job must not go on with it.
-    async fn cancel_broken(&self, top: &Top, job: JobId) {
-        let why = format!("{top} was copied into again and is no longer whole");
-        let _turn = self.inner.telling.lock().await;
-        let asked = job.clone();
-        let told =
-            self.on_host("to cancel a job", move |inner| inner.work.cancel(&asked, &why)).await;
-        if let Err(error) = told {
-            tracing::error!(%top, %job, error = %ErrorChain(&error), "the job was not told");
-            return self.add_trouble(top, &error);
-        }
-        let mut desk = self.inner.desk.lock();
-        desk.taken_back.insert(job.clone());
-        if let Ok(staged) = desk.get_mut(top)
-            && staged.job.as_ref() == Some(&job)
-        {
-            staged.job = None;
-            staged.is_touched = false;
-            desk.outbox.push((top.clone(), Line::Unbegun));
-        }
+    fn not_told(&self, top: &Top, job: &JobId, error: &FsError) {
+        tracing::error!(%top, %job, error = %ErrorChain(error), "the job is not told: tried again");
+        self.add_trouble(top, error);
     }
 
     /// Takes the names away of what is restored.
@@ -260,7 +324,7 @@ impl Copies {
                     desk.remove(top);
                 }
                 desk.iter()
-                    .filter(|(_, staged)| staged.is_new && staged.job.is_none())
+                    .filter(|(_, staged)| staged.is_new() || staged.is_touched)
                     .map(|(top, _)| top.clone())
                     .collect()
             };
@@ -307,24 +371,10 @@ fn order(top: &Top, staged: &Staged, now: UnixSeconds) -> Option<RestoreOrder> {
     Some(RestoreOrder {
         target: staged.target(top)?,
         source,
-        set: fingerprint(&staged.set),
         uid: staged.uid,
         pid: staged.pid,
         program: staged.program.clone(),
         last_file_at: now,
         hold: staged.hold.clone(),
     })
-}
-
-/// SHA-256 over what every file of a set must be.
-fn fingerprint(set: &Set) -> String {
-    let mut hasher = sha2::Sha256::new();
-    set.for_each_wanted(|path, wanted| {
-        let md5 = wanted.md5.map(|md5| md5.to_string()).unwrap_or_default();
-        let line = format!("{path}\0{}\0{}\0{md5}\n", wanted.key, wanted.size);
-        hasher.update(line.as_bytes());
-    });
-    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
-    let bytes = hasher.finalize();
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }

@@ -26,6 +26,7 @@ use super::StagedEntry;
 use super::StagedHandle;
 use super::StagedKind;
 use super::StagedParent;
+use super::in_time;
 
 pub use contents::SnapshotFiles;
 pub use copies::{Copies, CopyParts};

@@ -15,8 +15,6 @@ use super::StagedParent;
 use super::copies::{Copies, Stage, stage};
 use super::desk::{Staged, Top};
 
-/// A listing of what lacks is for people.
-const MOST_LINES: usize = 1_000_000;
 const MOST_BAD: usize = 20;
 /// Whoever copied may go on: what a tool sets is not kept, so that a second copy can write.
 const FILE_MODE: u16 = 0o640;
@@ -36,20 +34,29 @@ impl Staged {
         StagedEntry { id, kind, size, mode, modified, uid: self.uid, gid: self.gid }
     }
 
+    /// The job that it is about: not one that ended before it was changed.
+    fn own_job(&self, jobs: &[JobStatus]) -> Option<&JobId> {
+        let is_over = |job: &JobId| stage(jobs, job) == Stage::Ended;
+        self.job.as_ref().filter(|job| !(self.is_new() && is_over(job)))
+    }
+
     fn words(&self, top: &Top, jobs: &[JobStatus]) -> SetView {
         let report = self.set.report();
         let all_there = report.total == Some(report.proven) && report.strangers == 0;
         let settles = report.unproven > 0 && self.is_proving
             || all_there && (report.open_for_writing > 0 || self.is_beginning);
-        let job = self.job.as_ref().and_then(|id| jobs.iter().find(|job| job.id == *id));
+        let own = self.own_job(jobs);
+        let job = own.and_then(|id| jobs.iter().find(|job| job.id == *id));
         let state = match (job, report.state) {
-            (Some(job), _) => job.state.to_string(),
-            (None, _) if self.job.is_some() => JobState::Staging.to_string(),
+            (Some(job), _) => shown_state(job),
+            (None, _) if own.is_some() => JobState::Staging.to_string(),
             (None, State::Empty) => "empty".to_owned(),
             // Whoever waits is not told that it failed when it is only being looked at.
             (None, _) if settles => JobState::Staging.to_string(),
             (None, State::Partial) => "partial".to_owned(),
-            (None, State::Whole) if self.trouble.is_empty() => JobState::Staging.to_string(),
+            (None, State::Whole) if self.is_beginning || self.is_new() => {
+                JobState::Staging.to_string()
+            }
             (None, State::Whole) => JobState::Failed.to_string(),
         };
         let mut error = self.trouble.clone();
@@ -61,17 +68,13 @@ impl Staged {
                 bad.join(", ")
             ));
         }
-        let missing = match report.state {
-            State::Partial => self.set.missing(MOST_LINES),
-            State::Empty | State::Whole => Vec::new(),
-        };
         if state == "partial" && bad.is_empty() {
+            let lacking = report.total.unwrap_or_default().saturating_sub(report.proven);
             error.push(match &report.snapshot {
                 Some(snapshot) => format!(
-                    "{} files of {snapshot} are not here ({top}/.medusa/missing lists them), so \
-                     nothing is restored; copy the same once more to complete it, or take it back \
-                     with rm -r {top}",
-                    missing.len()
+                    "{lacking} files of {snapshot} are not here ({top}/.medusa/missing lists \
+                     them), so nothing is restored; copy the same once more to complete it, or \
+                     take it back with rm -r {top}"
                 ),
                 None => format!(
                     "too little is here to tell which backup it is of, so nothing is restored; \
@@ -80,8 +83,17 @@ impl Staged {
             });
         }
         let error = error.into_iter().map(|line| line + "\n").collect();
-        SetView { state, missing, error, plan: None, job: self.job.clone() }
+        SetView { state, error, job: own.cloned() }
     }
+}
+
+/// The contract's word for where a restore stands.
+fn shown_state(job: &JobStatus) -> String {
+    match job.state {
+        JobState::Pending => JobState::Staging,
+        state => state,
+    }
+    .to_string()
 }
 
 impl Copies {
@@ -95,7 +107,7 @@ impl Copies {
             return None;
         }
         if let Some(staged) = desk.get(&top)
-            && (staged.job.is_some() || !staged.set.is_blank())
+            && (staged.own_job(&jobs).is_some() || !staged.set.is_blank())
         {
             return Some(staged.words(&top, &jobs));
         }
@@ -105,10 +117,8 @@ impl Copies {
         };
         let last = last_restore(&jobs, &top, cleared)?;
         Some(SetView {
-            state: last.state.to_string(),
-            missing: Vec::new(),
+            state: shown_state(last),
             error: last.error.clone(),
-            plan: None,
             job: Some(last.id.clone()),
         })
     }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::model::BackupName;
 use crate::model::Fqdn;
 use crate::model::JobId;
@@ -24,7 +26,13 @@ use super::StagedHandle;
 use super::StagedParent;
 use super::copies::{Copies, MOST_QUESTIONS, Stage, circle};
 use super::desk::{Desk, Intent, Open, Top};
+use super::in_time::CALL;
 use super::journal::Line;
+
+/// Until when a call that begins now has been answered.
+pub(super) fn a_call_from_now() -> Instant {
+    Instant::now() + CALL
+}
 
 /// Whoever copies goes on in what he has made sooner than this.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(45);
@@ -39,12 +47,14 @@ impl Copies {
         call: impl FnOnce(&mut Desk, &Top, FileId) -> Result<T, FsError> + Send,
     ) -> Result<T, FsError> {
         let (top, _) = self.inner.desk.lock().place(parent)?;
+        let until = a_call_from_now();
         let done = loop {
-            self.prepare(caller, &top, intent).await?;
+            self.prepare(caller, &top, intent, until).await?;
+            let jobs = self.jobs();
             let mut desk = self.inner.desk.lock();
             // It may have been restored, and gone, meanwhile.
             let (top, directory) = desk.place(parent)?;
-            if desk.is_ready(&top, intent) {
+            if desk.is_ready(&jobs, &top, intent) {
                 let done = call(&mut desk, &top, directory);
                 // What was refused has changed nothing.
                 if done.is_ok() {
@@ -64,12 +74,14 @@ impl Copies {
         caller: Caller,
         id: StagedId,
     ) -> Result<Open, FsError> {
+        let until = a_call_from_now();
         loop {
             let top = self.inner.desk.lock().split(id)?.0.clone();
-            self.prepare(caller, &top, Intent::Write).await?;
+            self.prepare(caller, &top, Intent::Write, until).await?;
+            let jobs = self.jobs();
             let mut desk = self.inner.desk.lock();
             let (top, file) = desk.split(id).map(|(top, file)| (top.clone(), file))?;
-            if desk.is_ready(&top, Intent::Write) {
+            if desk.is_ready(&jobs, &top, Intent::Write) {
                 let staged = desk.get_mut(&top)?;
                 staged.set.open_for_writing(file)?;
                 staged.note_change(caller, self.inner.clock.now());
@@ -84,7 +96,6 @@ impl Copies {
             let mut desk = self.inner.desk.lock();
             let Ok((top, staged)) = desk.by_number(open.set) else { return };
             staged.set.release(open.file);
-            staged.is_new = true;
             staged.changes = staged.changes.wrapping_add(1);
             staged.modified = self.inner.clock.now();
             top
@@ -120,7 +131,7 @@ impl Copies {
         if self.inner.desk.lock().get(&top).is_some() {
             return Err(FsError::Exists(format!("{top} is there already")));
         }
-        self.prepare(caller, &top, Intent::Write).await?;
+        self.prepare(caller, &top, Intent::Write, a_call_from_now()).await?;
         self.inner.lines.notify_one();
         let (shown, number) = {
             let desk = self.inner.desk.lock();
@@ -225,7 +236,7 @@ impl Copies {
     }
 
     /// What was copied is taken back although no job was begun.
-    pub(super) fn clear(&self, top: &Top) -> Result<(), FsError> {
+    pub(super) fn clear(&self, caller: Caller, top: &Top) -> Result<(), FsError> {
         let mut desk = self.inner.desk.lock();
         if desk.get(top).is_none_or(|staged| staged.set.is_blank()) {
             return Err(FsError::Invalid(format!("there is nothing to cancel in {top}")));
@@ -235,6 +246,10 @@ impl Copies {
         }
         desk.remove(top);
         drop(desk);
+        tracing::info!(
+            %top, uid = caller.uid, pid = caller.pid, program = caller.program(),
+            "what was copied is taken back"
+        );
         self.inner.lines.notify_one();
         Ok(())
     }
@@ -261,12 +276,19 @@ impl Copies {
 
     pub(super) async fn tell(
         &self,
+        caller: Caller,
         file: ControlFile,
         job: JobId,
         value: String,
     ) -> Result<(), FsError> {
-        self.on_host("to tell a job", move |inner| match file {
-            ControlFile::Cancel => inner.work.cancel(&job, "cancelled by writing to cancel"),
+        let why = format!(
+            "cancelled by user {} through the mount ({}, pid {})",
+            caller.uid,
+            caller.program(),
+            caller.pid
+        );
+        self.on_host(CALL, "to tell a job", move |inner| match file {
+            ControlFile::Cancel => inner.work.cancel(&job, &why),
             ControlFile::Undo => inner.work.undo(&job),
             _ => inner.work.commit(&job, &value),
         })

@@ -19,8 +19,6 @@ pub struct RestoreOrder {
     pub target: Fqdn,
     /// What lies in its place, whole. Its node need not be the target.
     pub source: SnapshotId,
-    /// SHA-256 over path, object, size and hash of every file, as hex: the set, for a plan's ID.
-    pub set: String,
     /// Who began to copy.
     pub uid: u32,
     /// The process that brought the last file.
@@ -40,7 +38,7 @@ pub trait RestoreWork: Send + Sync + 'static {
     /// that is not among them is gone, or has been made this moment.
     fn jobs(&self) -> watch::Receiver<Arc<Vec<JobStatus>>>;
 
-    /// Starts a restore.
+    /// Starts a restore: one that is held for whatever else is at work on this host.
     fn begin_restore(&self, order: &RestoreOrder) -> Result<JobId, FsError>;
 
     /// Somebody writes to the set of a job that has not stopped the node: it must not do so before
@@ -62,6 +60,11 @@ pub trait RestoreWork: Send + Sync + 'static {
     fn cancel(&self, job: &JobId, why: &str) -> Result<(), FsError>;
 
     /// Accepts a held plan by its ID, or ends the hold time with `now`.
+    ///
+    /// # Errors
+    ///
+    /// [`FsError::Stale`] for what is not the plan's ID, [`FsError::Invalid`] for `now` where
+    /// no hold time runs, [`FsError::Busy`] while something else is at work.
     fn commit(&self, job: &JobId, word: &str) -> Result<(), FsError>;
 
     /// Puts back what a restore has set aside.

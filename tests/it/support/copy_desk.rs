@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -73,6 +74,7 @@ pub(crate) struct Restores {
     pub(crate) told: watch::Sender<Vec<Told>>,
     pub(crate) jobs: watch::Sender<Arc<Vec<JobStatus>>>,
     begun: Mutex<u32>,
+    fails: AtomicBool,
 }
 
 impl Restores {
@@ -81,11 +83,24 @@ impl Restores {
             told: watch::Sender::new(Vec::new()),
             jobs: watch::Sender::new(Arc::default()),
             begun: Mutex::new(0),
+            fails: AtomicBool::new(false),
         })
     }
 
     fn say(&self, told: Told) {
         self.told.send_modify(|all| all.push(told));
+    }
+
+    /// The next time it is asked for something that takes a disk, the disk fails.
+    pub(crate) fn fail_once(&self) {
+        self.fails.store(true, Ordering::SeqCst);
+    }
+
+    fn disk(&self) -> Result<(), FsError> {
+        if self.fails.swap(false, Ordering::SeqCst) {
+            return Err(FsError::failed("cannot write", "the disk is broken"));
+        }
+        Ok(())
     }
 
     /// The newest job moves on.
@@ -122,6 +137,7 @@ impl RestoreWork for Restores {
     }
 
     fn begin_restore(&self, order: &RestoreOrder) -> Result<JobId, FsError> {
+        self.disk()?;
         let number = {
             let mut begun = self.begun.lock();
             *begun += 1;
@@ -139,6 +155,7 @@ impl RestoreWork for Restores {
     }
 
     fn is_settled(&self, _job: &JobId, since: UnixSeconds) -> Result<(), FsError> {
+        self.disk()?;
         self.say(Told::Settled(since));
         Ok(())
     }
