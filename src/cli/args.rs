@@ -224,8 +224,42 @@ pub enum Command {
 }
 
 /// The environment, whole: Medusa's settings may stand in it.
+///
+/// `HOME` is always there if the user is in `/etc/passwd`: systemd and mount(8) at boot set none,
+/// and what is mounted then must find the keys and known hosts that `medusafs trust` found.
 pub fn environment() -> BTreeMap<String, String> {
-    std::env::vars_os()
+    let mut environment: BTreeMap<String, String> = std::env::vars_os()
         .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
-        .collect()
+        .collect();
+    if environment.get("HOME").is_none_or(String::is_empty) {
+        let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+        let home = home_in(&passwd, nix::unistd::geteuid().as_raw());
+        environment.extend(home.map(|home| ("HOME".to_owned(), home)));
+    }
+    environment
+}
+
+/// The home of a user by the text of an `/etc/passwd`: `NAME:x:UID:GID:WORDS:HOME:SHELL`.
+fn home_in(etc_passwd: &str, uid: u32) -> Option<String> {
+    let uid = uid.to_string();
+    etc_passwd.lines().find_map(|line| {
+        let mut columns = line.split(':').skip(2);
+        let home = (columns.next() == Some(&uid)).then(|| columns.nth(2))??;
+        home.starts_with('/').then(|| home.to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_home_is_found_by_the_user_s_number() {
+        let passwd = "root:x:0:0:root:/root:/bin/sh\nbroken\nno:x:7:7::none:/x\n\
+                      a:x:10:0::/home/a:/bin/sh\n";
+        assert_eq!(home_in(passwd, 0).as_deref(), Some("/root"));
+        assert_eq!(home_in(passwd, 10).as_deref(), Some("/home/a"));
+        assert_eq!(home_in(passwd, 7), None);
+        assert_eq!(home_in(passwd, 1), None);
+    }
 }
