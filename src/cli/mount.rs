@@ -128,7 +128,7 @@ impl Told {
     }
 
     fn has_cluster(&self) -> bool {
-        self.from.is_some() && has_cluster(&self.config)
+        self.from.is_some() && self.config.has_cluster()
     }
 }
 
@@ -166,8 +166,12 @@ async fn serve(
         .map_err(|error| Failure::of(Exit::Unwished, &error))?
         .map_err(|error| failure(&error))?;
     tracing::info!(path = %mount.path().display(), "mounted");
-    if says_ready {
-        ready().map_err(|error| failure(&error))?;
+    if says_ready && let Err(error) = ready() {
+        // Whoever typed it has given up: what nobody knows of is not left behind.
+        let taken = mount.take_away();
+        mount.close().await;
+        scope.close(std::time::Duration::ZERO).await;
+        return Err(failure(&taken.err().unwrap_or(error)));
     }
     let ended = mount.until_told().await;
     scope.close(std::time::Duration::ZERO).await;
@@ -223,14 +227,6 @@ fn begin_and_watch(told: &Told, from: ConfigFrom, scope: &Scope) -> Result<Arc<B
     // Whoever only looks begins nothing, not even the end of what has died.
     drop(scope.spawn(Arc::clone(&doing).watch(!told.settings.read_only)));
     Ok(doing)
-}
-
-/// Without contact points this host itself is asked, if a Cassandra is set up on it.
-fn has_cluster(config: &Config) -> bool {
-    match &config.medusafs.contact_points {
-        Some(points) => !points.is_empty(),
-        None => config.cassandra.config_file.exists(),
-    }
 }
 
 fn settings_of(told: &Told) -> Result<FsSettings, Failure> {
@@ -290,7 +286,7 @@ pub(super) fn failure(error: &FuseError) -> Failure {
     let exit = match error {
         FuseError::Missing(_) | FuseError::NotADirectory(_) | FuseError::NotOurs(_) => Exit::Usage,
         FuseError::InUse { .. } | FuseError::Busy(_) => Exit::Busy,
-        FuseError::NoDevice(_) => Exit::Unreachable,
+        FuseError::NoDevice(_) | FuseError::NoHelper(_) => Exit::Unreachable,
         FuseError::Path { .. }
         | FuseError::Helper { .. }
         | FuseError::Handshake(_)
@@ -303,6 +299,7 @@ pub(super) fn failure(error: &FuseError) -> Failure {
         FuseError::NoDevice(_) => failure.hint(
             "load the kernel's module with `modprobe fuse`, or let the container have the device",
         ),
+        FuseError::NoHelper(_) => failure.hint("install fuse3, or mount as root"),
         FuseError::InUse { .. } => failure.hint("unmount that first, or mount somewhere else"),
         FuseError::NotADirectory(_) => failure.hint("mount on a directory"),
         _ => failure,

@@ -91,7 +91,7 @@ fn dispatch(command: Command, output: Output) -> Result<(), Failure> {
     };
     match command {
         Command::Mount(args) => mount::mount(&args, output),
-        Command::Unmount(args) => unmount::unmount(&args),
+        Command::Unmount(args) => unmount::unmount(&args, output),
         Command::Wait { path } => wait::wait(&path, output),
         Command::List { config, json } => list::list(&config, json, output),
         Command::Status { config, json, name } => {

@@ -1,22 +1,24 @@
 //! `medusafs wait PATH`: reads the tree's own `.medusa/wait` to its end.
 
 use std::fs;
-use std::io::{ErrorKind, Read};
+use std::io::{self, ErrorKind, Read};
 use std::path::Path;
+
+use rustix::io::Errno;
 
 use super::{Exit, Failure, Output};
 
 /// Shows every line until the end; the exit status tells how it ended.
 pub(super) fn wait(path: &Path, output: Output) -> Result<(), Failure> {
     let control = path.join(".medusa");
-    let wait = control.join("wait");
-    let mut file = fs::File::open(&wait).map_err(|error| {
-        let message = format!("cannot wait for {}: {error}", path.display());
-        match error.kind() {
-            ErrorKind::NotFound => Failure::new(Exit::Usage, message)
-                .hint("name a directory of a mounted tree: MOUNTPOINT/backups/NAME, MOUNTPOINT/restore/NODE"),
-            _ => Failure::new(Exit::Unreachable, message),
+    let mut file = fs::File::open(control.join("wait")).map_err(|error| match error.kind() {
+        ErrorKind::NotFound | ErrorKind::NotADirectory => {
+            let message = format!("cannot wait for {}: {error}", path.display());
+            Failure::new(Exit::Usage, message).hint(
+                "name a directory of a mounted tree: MOUNTPOINT/backups/NAME, MOUNTPOINT/restore/NODE",
+            )
         }
+        _ => out_of_sight(path, &error),
     })?;
     let mut buffer = [0; 4096];
     loop {
@@ -27,16 +29,29 @@ pub(super) fn wait(path: &Path, output: Output) -> Result<(), Failure> {
                 output.text(&news)?;
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => {
-                let why = fs::read_to_string(control.join("error")).unwrap_or_default();
-                let state = fs::read_to_string(control.join("state")).unwrap_or_default();
-                let message = if why.trim().is_empty() {
-                    format!("{} ended as {:?}: {error}", path.display(), state.trim())
-                } else {
-                    why.trim().to_owned()
-                };
-                return Err(Failure::new(Exit::Unwished, message));
+            Err(error) if error.raw_os_error() == Some(Errno::IO.raw_os_error()) => {
+                return Err(unwished(path, &control));
             }
+            Err(error) => return Err(out_of_sight(path, &error)),
         }
     }
+}
+
+/// The tree says by EIO that the end is not the wished one, and why in `error`.
+fn unwished(path: &Path, control: &Path) -> Failure {
+    let told = |name| fs::read_to_string(control.join(name)).unwrap_or_default().trim().to_owned();
+    let (why, state) = (told("error"), told("state"));
+    let message = match (why.is_empty(), state.is_empty()) {
+        (false, _) => why,
+        (true, false) => format!("{} is {state}", path.display()),
+        (true, true) => format!("{} has not ended as wished", path.display()),
+    };
+    Failure::new(Exit::Unwished, message)
+}
+
+/// The tree does not answer any more, which says nothing of the job.
+fn out_of_sight(path: &Path, error: &io::Error) -> Failure {
+    Failure::new(Exit::Unreachable, format!("cannot read {}: {error}", path.display())).hint(
+        "what was begun goes on without the mount: mount again and wait again, or see `medusafs jobs`",
+    )
 }

@@ -187,6 +187,15 @@ impl Config {
         (host.to_owned(), ssh.and_then(|ssh| ssh.port).unwrap_or(self.ssh.port))
     }
 
+    /// Whether there is a cluster to work on. Without contact points this host itself is asked, if
+    /// a Cassandra is set up on it: this looks whether `[cassandra] config_file` is here.
+    pub fn has_cluster(&self) -> bool {
+        match &self.medusafs.contact_points {
+            Some(points) => !points.is_empty(),
+            None => self.cassandra.config_file.exists(),
+        }
+    }
+
     /// The files that were read.
     pub fn files(&self) -> &[PathBuf] {
         &self.files

@@ -46,9 +46,14 @@ pub enum FuseError {
         #[source]
         source: io::Error,
     },
+    /// The helper that mounts for ordinary users is not there.
+    #[error("there is no fusermount3 on this host, which mounts for ordinary users")]
+    NoHelper(#[source] io::Error),
     /// The helper that mounts for ordinary users failed.
-    #[error("fusermount3 did not mount {path}: {said}")]
+    #[error("fusermount3 did not {doing} {path}: {said}")]
     Helper {
+        /// What, as a verb: "mount", "unmount".
+        doing: &'static str,
         /// The mountpoint.
         path: PathBuf,
         /// What it said.

@@ -37,13 +37,13 @@ pub(super) fn mount(path: &Path, source: &OsStr, read_only: bool) -> Result<Owne
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .output()
-        .map_err(FuseError::path("start fusermount3 for", path))?;
+        .map_err(not_started(path))?;
     if !output.status.success() {
-        return Err(refused(path, &output.stderr));
+        return Err(refused("mount", path, &output.stderr));
     }
     receive(&ours)
         .map_err(FuseError::path("mount on", path))?
-        .ok_or_else(|| refused(path, b"it passed no descriptor"))
+        .ok_or_else(|| refused("mount", path, b"it passed no descriptor"))
 }
 
 /// Unmounts by the helper.
@@ -55,13 +55,13 @@ pub(super) fn unmount(path: &Path, lazily: bool) -> Result<(), FuseError> {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .output()
-        .map_err(FuseError::path("start fusermount3 for", path))?;
+        .map_err(not_started(path))?;
     if output.status.success() {
         Ok(())
     } else if String::from_utf8_lossy(&output.stderr).contains("busy") {
         Err(FuseError::Busy(path.to_owned()))
     } else {
-        Err(refused(path, &output.stderr))
+        Err(refused("unmount", path, &output.stderr))
     }
 }
 
@@ -104,9 +104,16 @@ fn escaped(source: &OsStr) -> OsString {
     OsString::from_vec(bytes)
 }
 
-fn refused(path: &Path, said: &[u8]) -> FuseError {
+fn not_started(path: &Path) -> impl FnOnce(std::io::Error) -> FuseError {
+    move |error| match error.kind() {
+        std::io::ErrorKind::NotFound => FuseError::NoHelper(error),
+        _ => FuseError::path("start fusermount3 for", path)(error),
+    }
+}
+
+fn refused(doing: &'static str, path: &Path, said: &[u8]) -> FuseError {
     let said = String::from_utf8_lossy(said);
-    FuseError::Helper { path: path.to_owned(), said: said.trim().replace('\n', "; ") }
+    FuseError::Helper { doing, path: path.to_owned(), said: said.trim().replace('\n', "; ") }
 }
 
 #[cfg(test)]

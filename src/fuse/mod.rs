@@ -17,6 +17,7 @@ mod session;
 pub use background::{Started, leave_terminal, ready, start_in_background};
 pub use error::FuseError;
 pub use mount::can_mount_on;
+pub use mount::must_be_ours;
 pub use mount::unmount;
 pub use mounts::is_mountpoint;
 pub use options::MountSettings;

@@ -27,6 +27,9 @@ use super::mounts::Mounted;
 use super::mounts::OUR_TYPE;
 use super::mounts::mounted_at;
 
+/// By which the kernel is asked for a mount.
+const DEVICE: &str = "/dev/fuse";
+
 /// A mount that we made, and how it is recognised again.
 #[derive(Debug, Clone)]
 pub(super) struct OurMount {
@@ -69,6 +72,9 @@ pub fn can_mount_on(mountpoint: &Path) -> Result<(), FuseError> {
     let root = rustix::process::geteuid().is_root();
     if root {
         drop(open_device()?);
+    } else {
+        // fusermount3 opens it.
+        Path::new(DEVICE).metadata().map_err(FuseError::NoDevice)?;
     }
     match resolve(mountpoint) {
         Err(FuseError::Path { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
@@ -105,18 +111,38 @@ impl OurMount {
     }
 }
 
+/// Looks whether what is mounted at `mountpoint` is a tree of ours, dead or alive.
+///
+/// # Errors
+///
+/// [`FuseError::NotOurs`] if another file system is there, or none, or nothing at all.
+pub fn must_be_ours(mountpoint: &Path) -> Result<(), FuseError> {
+    ours_at(mountpoint).map(drop)
+}
+
 /// Takes away what `medusafs mount` mounted at `mountpoint`, dead or alive.
 ///
 /// # Errors
 ///
-/// [`FuseError::NotOurs`] if another file system or none is there; [`FuseError::Busy`] if somebody
-/// uses it.
+/// Those of [`must_be_ours`]; [`FuseError::Busy`] if somebody uses it.
 pub fn unmount(mountpoint: &Path) -> Result<(), FuseError> {
-    let path = resolve(mountpoint)?;
-    let there = mounted_at(&path).map_err(FuseError::path("look at", &path))?;
-    match there {
-        Some(mounted) if mounted.kind == OUR_TYPE => unmount_path(&path, false),
-        _ => Err(FuseError::NotOurs(mountpoint.to_owned())),
+    unmount_path(&ours_at(mountpoint)?, false)
+}
+
+/// Where a tree of ours is mounted, without links.
+fn ours_at(mountpoint: &Path) -> Result<PathBuf, FuseError> {
+    let not_ours = || FuseError::NotOurs(mountpoint.to_owned());
+    let path = match resolve(mountpoint) {
+        Err(FuseError::Path { source, .. })
+            if matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+        {
+            return Err(not_ours());
+        }
+        found => found?,
+    };
+    match mounted_at(&path).map_err(FuseError::path("look at", &path))? {
+        Some(mounted) if mounted.kind == OUR_TYPE => Ok(path),
+        _ => Err(not_ours()),
     }
 }
 
@@ -209,7 +235,7 @@ fn open_device() -> Result<File, FuseError> {
         .read(true)
         .write(true)
         .custom_flags(libc::O_CLOEXEC)
-        .open("/dev/fuse")
+        .open(DEVICE)
         .map_err(FuseError::NoDevice)
 }
 
