@@ -26,6 +26,7 @@ struct Checked {
 /// Looks at everything.
 pub(super) async fn check(config: &ConfigArgs, json: bool, output: Output) -> Result<(), Failure> {
     let settings = Settings::load(config, output)?;
+    settings.must_have_cluster()?;
     settings.check_key()?;
     let store = settings.store()?;
     let layout = settings.layout()?;
@@ -51,14 +52,20 @@ pub(super) async fn check(config: &ConfigArgs, json: bool, output: Output) -> Re
     told
 }
 
+fn errors(looked: &Looked) -> usize {
+    looked.findings.iter().filter(|one| one.severity == Severity::Error).count()
+}
+
 fn verdict(looked: &Looked) -> Result<(), Failure> {
-    let errors = looked.findings.iter().filter(|one| one.severity == Severity::Error).count();
-    match (errors, &looked.survey) {
-        (0, Some(_)) => Ok(()),
-        (_, None) => Err(Failure::new(Exit::Unreachable, "the cluster could not be looked at")),
-        (errors, Some(_)) => {
-            Err(Failure::new(Exit::Unwished, format!("{errors} things stand against a backup")))
+    let failed = |what: &str| Err(Failure::new(Exit::Unwished, what));
+    match errors(looked) {
+        _ if !looked.is_reached => {
+            Err(Failure::new(Exit::Unreachable, "no contact point could be reached"))
         }
+        0 if looked.survey.is_some() => Ok(()),
+        0 => failed("the cluster could not be looked at"),
+        1 => failed("one thing stands against a backup"),
+        errors => failed(&format!("{errors} things stand against a backup")),
     }
 }
 
@@ -109,7 +116,7 @@ fn tell(looked: &Looked, json: bool, output: Output) -> Result<(), Failure> {
             output.line(format!("  -> {}", finding.remedy))?;
         }
     }
-    if looked.findings.is_empty() {
+    if looked.is_reached && errors(looked) == 0 {
         output.line("nothing stands against a backup")?;
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::catalog::{Backup, Backups, Completeness};
+use crate::catalog::{Backup, Backups, Completeness, Depth};
 use crate::medusa::Mode;
 use crate::model::{BackupName, JobStatus, UnixSeconds};
 
@@ -79,7 +79,7 @@ impl Row {
 /// Lists the backups, oldest first: name, state, mode, start, end, nodes, size.
 pub(super) fn list(config: &ConfigArgs, json: bool, output: Output) -> Result<(), Failure> {
     let settings = Settings::load(config, output)?;
-    let backups = settings.catalog()?.backups();
+    let backups = settings.catalog(Depth::All)?.backups();
     let mut all = backups.newest_first();
     all.reverse();
     if json {
@@ -110,11 +110,11 @@ pub(super) fn status(
     output: Output,
 ) -> Result<(), Failure> {
     let settings = Settings::load(config, output)?;
-    let backups = settings.catalog()?.backups();
     let Some(name) = name else {
-        return overview(&settings, &backups, json, output);
+        return overview(&settings, &settings.catalog(Depth::Latest)?.backups(), json, output);
     };
     let name = BackupName::parse(name).map_err(|error| Failure::of(Exit::Usage, &error))?;
+    let backups = settings.examined(&name)?.backups();
     let Some(backup) = backups.get(&name) else {
         return Err(Failure::new(Exit::Unwished, format!("there is no backup {name}"))
             .hint("`medusafs list` shows those there are"));

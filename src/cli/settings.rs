@@ -3,17 +3,17 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::catalog::{Catalog, CatalogSettings, Depth};
+use crate::catalog::{Catalog, CatalogError, CatalogSettings, Depth};
 use crate::cluster::Reach;
 use crate::config::{Config, Sources, check_key_file, split_options};
 use crate::jobs::{AskedBy, ConfigFrom, Jobs};
 use crate::medusa::Layout;
-use crate::model::{JobId, SystemClock};
+use crate::model::{BackupName, JobId, SystemClock};
 use crate::store::Store;
 use crate::tasks::Scope;
 
 use super::args::environment;
-use super::share::open_store;
+use super::share::{in_time, open_store};
 use super::{ConfigArgs, Exit, Failure, Output};
 
 /// The configuration, and where a job finds it again.
@@ -60,17 +60,67 @@ impl Settings {
         open_store(&self.config)
     }
 
-    /// What is in the store, read just now.
-    pub(super) fn catalog(&self) -> Result<Catalog, Failure> {
+    /// Sees to it that there is a cluster, for commands that work on one.
+    ///
+    /// # Errors
+    ///
+    /// Exit 2 where the configuration names none.
+    pub(super) fn must_have_cluster(&self) -> Result<(), Failure> {
+        if self.config.has_cluster() {
+            return Ok(());
+        }
+        Err(Failure::new(
+            Exit::Usage,
+            "no contact point is configured, so there is no cluster to ask",
+        )
+        .hint("name a node in contact_points of medusafs.ini"))
+    }
+
+    /// Which backups are in the store, and of which nodes, read just now. No manifest is read.
+    ///
+    /// # Errors
+    ///
+    /// Exit 3 if the share does not answer.
+    pub(super) fn index(&self) -> Result<Catalog, Failure> {
         let layout = self.layout()?;
         let settings =
             CatalogSettings { memory: self.config.medusafs.memory, ..CatalogSettings::default() };
         let catalog = Catalog::new(self.store()?, layout, settings);
-        let unreachable =
-            |error: crate::catalog::CatalogError| Failure::of(Exit::Unreachable, &error);
-        catalog.refresh().map_err(unreachable)?;
-        catalog.find_unindexed().map_err(unreachable)?;
-        catalog.deepen(Depth::All, usize::MAX).error.map_or(Ok(catalog), |e| Err(unreachable(e)))
+        self.asked(&catalog, Catalog::refresh)?;
+        self.asked(&catalog, Catalog::find_unindexed)?;
+        Ok(catalog)
+    }
+
+    /// The same, with what every backup holds and whether it is whole, as far as `depth` wants.
+    pub(super) fn catalog(&self, depth: Depth) -> Result<Catalog, Failure> {
+        let catalog = self.index()?;
+        // One at a time: a share that hangs is told from many manifests.
+        while self.asked(&catalog, move |catalog| {
+            let deepened = catalog.deepen(depth, 1);
+            deepened.error.map_or(Ok(deepened.left > 0), Err)
+        })? {}
+        Ok(catalog)
+    }
+
+    /// The same, with what one backup holds and whether it is whole, if there is such a one.
+    pub(super) fn examined(&self, name: &BackupName) -> Result<Catalog, Failure> {
+        let catalog = self.index()?;
+        if catalog.backups().get(name).is_some() {
+            let name = name.clone();
+            self.asked(&catalog, move |catalog| catalog.examine(&name))?;
+        }
+        Ok(catalog)
+    }
+
+    /// Asks the share, for `deadline` at most.
+    fn asked<T: Send + 'static>(
+        &self,
+        catalog: &Catalog,
+        question: impl FnOnce(&Catalog) -> Result<T, CatalogError> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let (catalog, share) = (catalog.clone(), self.config.store_root());
+        in_time(self.config.medusafs.deadline, &share, move || question(&catalog))?
+            .map_err(|error| Failure::of(Exit::Unreachable, &error))
     }
 
     /// Where things lie in the store.

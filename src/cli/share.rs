@@ -99,16 +99,19 @@ impl Place {
             (Err(error), Some(base_path)) if error.is_not_found() => {
                 return Err(no_bucket(base_path, &self.root));
             }
-            (Err(error), Some(_)) => return Err(Failure::of(Exit::Unreachable, &error)),
-            (Err(error), None) => {
+            (Err(error), base_path) => {
                 let (exit, what) = match error.kind {
                     Kind::NotFound => (Exit::Unreachable, format!("there is no directory {root}")),
                     Kind::WrongKind => (Exit::Usage, format!("{root} is no directory")),
                     _ => (Exit::Unreachable, ErrorChain(&error).to_string()),
                 };
-                return Err(Failure::new(exit, what).hint(
-                    "name the directory that holds the nodes' directories, with the share mounted",
-                ));
+                return Err(Failure::new(exit, what).hint(match base_path {
+                    Some(_) => "see bucket_name in [storage]",
+                    None => {
+                        "name the directory that holds the nodes' directories, with the share \
+                         mounted"
+                    }
+                }));
             }
         };
         let unreadable = |error: io::Error| {

@@ -5,6 +5,7 @@ use std::io::{self, BufRead, IsTerminal};
 use std::path::Path;
 
 use crate::cluster::{KnownNodes, Reach};
+use crate::config::HostPort;
 use crate::model::{Clock, JobId, JobKind, SystemClock};
 use crate::ssh::{OfferedKey, Target, is_recorded, offered_keys, record_key, refuse_changed};
 use crate::tasks::Scope;
@@ -24,7 +25,7 @@ pub(super) async fn trust(
     let job = JobId::new(SystemClock.now(), JobKind::Backup, "trust")
         .map_err(|error| Failure::of(Exit::Unwished, &error))?;
     let reach = reach(&settings, job, &scope)?;
-    let targets = targets(&settings, &reach, hosts);
+    let targets = targets(&settings, &reach, hosts)?;
     let file = reach.known_hosts().into_iter().next().ok_or_else(|| {
         Failure::new(Exit::Usage, "no file of known hosts: HOME is not set")
             .hint("name one with known_hosts in medusafs.ini")
@@ -49,16 +50,15 @@ pub(super) async fn trust(
 }
 
 /// The hosts to ask: those named, or the contact points and every node that the share remembers.
-fn targets(settings: &Settings, reach: &Reach, hosts: &[String]) -> Vec<Target> {
+fn targets(settings: &Settings, reach: &Reach, hosts: &[String]) -> Result<Vec<Target>, Failure> {
     let port = settings.config.ssh.port;
-    let parse = |text: &str| match text.rsplit_once(':') {
-        Some((host, number)) if !host.contains(':') => {
-            number.parse().map_or((text.to_owned(), port), |number| (host.to_owned(), number))
-        }
-        _ => (text.to_owned(), port),
-    };
     let mut all = BTreeSet::new();
+    for text in hosts {
+        let named = HostPort::parse(text).map_err(|why| Failure::new(Exit::Usage, why))?;
+        all.insert((named.host, named.port.unwrap_or(port)));
+    }
     if hosts.is_empty() {
+        settings.must_have_cluster()?;
         match &settings.config.medusafs.contact_points {
             Some(points) => all.extend(
                 points.iter().map(|point| (point.host.clone(), point.port.unwrap_or(port))),
@@ -71,8 +71,7 @@ fn targets(settings: &Settings, reach: &Reach, hosts: &[String]) -> Vec<Target> 
             all.insert(settings.config.ssh_address(&node.name, &node.address.to_string()));
         }
     }
-    all.extend(hosts.iter().map(|host| parse(host)));
-    all.into_iter().map(|(host, port)| reach.target(&host, port)).collect()
+    Ok(all.into_iter().map(|(host, port)| reach.target(&host, port)).collect())
 }
 
 /// What the share remembers of nodes; nothing if it cannot be read.

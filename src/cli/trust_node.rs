@@ -25,6 +25,7 @@ pub(super) async fn trust_node(
 ) -> Result<(), Failure> {
     let settings = Settings::load(config, output)?;
     let name = Fqdn::parse(name).map_err(|error| Failure::of(Exit::Usage, &error))?;
+    settings.must_have_cluster()?;
     settings.check_key()?;
     let (store, layout) = (settings.store()?, settings.layout()?);
     let known = remembered(&settings, &store, &layout)?;

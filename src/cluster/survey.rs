@@ -63,6 +63,8 @@ pub struct Looked {
     pub findings: Vec<Finding>,
     /// None if not even the ring could be seen.
     pub survey: Option<Survey>,
+    /// Whether a contact point let us in and its agent answers.
+    pub is_reached: bool,
 }
 
 impl Looked {
@@ -81,16 +83,24 @@ impl Looked {
 /// contact point.
 pub async fn survey(reach: &Reach, memory: &Memory, only: Option<&Fqdn>) -> Looked {
     let mut findings = Vec::new();
-    let survey = look(reach, memory, only, &mut findings).await;
+    let contact = contact(reach, memory, &mut findings).await;
+    let is_reached = contact.is_some();
+    let survey = match contact {
+        Some(contact) => Box::pin(look(reach, memory, only, contact, &mut findings)).await,
+        None => None,
+    };
     findings.sort_by(|a, b| (a.severity, &a.node).cmp(&(b.severity, &b.node)));
     findings.dedup();
-    Looked { findings, survey }
+    Looked { findings, survey, is_reached }
 }
 
 /// Asks the ring and every node of it what it is called, and judges nothing.
 pub async fn claims(reach: &Reach, memory: &Memory) -> (Vec<Finding>, Option<Claims>) {
     let mut findings = Vec::new();
-    let met = meet(reach, memory, None, &mut findings).await;
+    let met = match contact(reach, memory, &mut findings).await {
+        Some(contact) => meet(reach, memory, None, contact, &mut findings).await,
+        None => None,
+    };
     let claims = met.map(|met| Claims {
         cluster_name: met.cql.cluster.cluster_name.clone(),
         own: own_names(&met.reached),
@@ -107,14 +117,14 @@ struct Met {
     reached: BTreeMap<String, Reached>,
 }
 
-/// Logs in to the contact point, asks for the ring, and logs in to the ring's nodes.
+/// Asks the contact point for the ring, and logs in to the ring's nodes.
 async fn meet(
     reach: &Reach,
     memory: &Memory,
     only: Option<&Fqdn>,
+    (contact, contact_name): (Reached, String),
     findings: &mut Vec<Finding>,
 ) -> Option<Met> {
-    let (contact, contact_name) = contact(reach, memory, findings).await?;
     let (members, cql) = tokio::join!(ring_members(&contact), ask_cql(&contact, &reach.config),);
     let members = members.map_err(|error| findings.push(Finding::of(&contact_name, &error))).ok();
     let cql = cql.map_err(|found| findings.push(found.at(&contact_name))).ok();
@@ -166,9 +176,11 @@ async fn look(
     reach: &Reach,
     memory: &Memory,
     only: Option<&Fqdn>,
+    contact: (Reached, String),
     findings: &mut Vec<Finding>,
 ) -> Option<Survey> {
-    let Met { contact, cql, nodes, mut reached } = meet(reach, memory, only, findings).await?;
+    let Met { contact, cql, nodes, mut reached } =
+        meet(reach, memory, only, contact, findings).await?;
     let own = own_names(&reached);
     let ring = name_nodes(&nodes, &memory.known, &memory.stored, &own)
         .map_err(|wrong| {

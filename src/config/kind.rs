@@ -1,6 +1,5 @@
 //! Kinds of values: what a setting's text must be, and what it becomes.
 
-use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -100,7 +99,7 @@ impl Kind {
             Self::NodePath => path(text, None),
             Self::Choice(words) => choice(text, words),
             Self::Hosts => hosts(text),
-            Self::Host => host(text).map(|host| Value::Hosts(vec![host])),
+            Self::Host => HostPort::parse(text).map(|host| Value::Hosts(vec![host])),
             Self::Names => Ok(Value::Words(parted(text).map(str::to_owned).collect())),
             Self::Group => group(text),
         }
@@ -184,46 +183,11 @@ fn hosts(text: &str) -> Result<Value, String> {
     if text == "none" {
         return Ok(Value::Hosts(Vec::new()));
     }
-    let hosts = parted(text).map(host).collect::<Result<Vec<_>, _>>()?;
+    let hosts = parted(text).map(HostPort::parse).collect::<Result<Vec<_>, _>>()?;
     if hosts.is_empty() {
         return Err("it names no host; write none if there is none".to_owned());
     }
     Ok(Value::Hosts(hosts))
-}
-
-fn host(text: &str) -> Result<HostPort, String> {
-    let wrong = || format!("{text:?} is no HOST, HOST:PORT, ADDRESS or [ADDRESS]:PORT");
-    let (host, port) = match text.strip_prefix('[') {
-        Some(rest) => match rest.split_once(']').ok_or_else(wrong)? {
-            (host, "") => (host, None),
-            (host, port) => (host, Some(port.strip_prefix(':').ok_or_else(wrong)?)),
-        },
-        // More than one colon: an address of IPv6 alone.
-        None if text.matches(':').count() > 1 => (text, None),
-        None => match text.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (text, None),
-        },
-    };
-    // `fe80::1%eth0` has a zone behind its address.
-    let address = host.split_once('%').map_or(host, |(address, _zone)| address);
-    let plain = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '%');
-    let sixth = host.contains([':', '%']);
-    if host.is_empty()
-        || host.starts_with('-')
-        || !host.chars().all(plain)
-        || (sixth && address.parse::<Ipv6Addr>().is_err())
-    {
-        return Err(wrong());
-    }
-    let port = match port {
-        None => None,
-        Some(port) => match port.parse::<u16>() {
-            Ok(port) if port > 0 => Some(port),
-            _ => return Err(wrong()),
-        },
-    };
-    Ok(HostPort { host: host.to_owned(), port })
 }
 
 fn group(text: &str) -> Result<Value, String> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -110,6 +111,48 @@ pub struct HostPort {
     pub host: String,
     /// The port.
     pub port: Option<u16>,
+}
+
+impl HostPort {
+    /// Reads `HOST`, `HOST:PORT`, `ADDRESS` or `[HOST]:PORT`, as known_hosts names hosts too.
+    ///
+    /// # Errors
+    ///
+    /// In words: what would be right.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is no HOST, HOST:PORT, ADDRESS or [ADDRESS]:PORT");
+        let (host, port) = match text.strip_prefix('[') {
+            Some(rest) => match rest.split_once(']').ok_or_else(wrong)? {
+                (host, "") => (host, None),
+                (host, port) => (host, Some(port.strip_prefix(':').ok_or_else(wrong)?)),
+            },
+            // More than one colon: an address of IPv6 alone.
+            None if text.matches(':').count() > 1 => (text, None),
+            None => match text.split_once(':') {
+                Some((host, port)) => (host, Some(port)),
+                None => (text, None),
+            },
+        };
+        // `fe80::1%eth0` has a zone behind its address.
+        let address = host.split_once('%').map_or(host, |(address, _zone)| address);
+        let plain = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '%');
+        let sixth = host.contains([':', '%']);
+        if host.is_empty()
+            || host.starts_with('-')
+            || !host.chars().all(plain)
+            || (sixth && address.parse::<Ipv6Addr>().is_err())
+        {
+            return Err(wrong());
+        }
+        let port = match port {
+            None => None,
+            Some(port) => match port.parse::<u16>() {
+                Ok(port) if port > 0 => Some(port),
+                _ => return Err(wrong()),
+            },
+        };
+        Ok(Self { host: host.to_owned(), port })
+    }
 }
 
 impl fmt::Display for HostPort {
