@@ -1,8 +1,10 @@
 //! `medusafs backup` and `medusafs restore`: the same jobs as through the mount.
 
 use crate::config::{BackupMode, BackupPolicy, RestorePolicy};
-use crate::jobs::{BackupRequest, RestoreRequest, Work};
-use crate::model::{BackupName, Clock, Fqdn, SystemClock, UnixSeconds};
+use crate::jobs::{BackupRequest, Jobs, JobsError, RestoreRequest, Work};
+use crate::model::{
+    BackupName, Clock, Fqdn, JobId, JobKind, JobState, JobStatus, SystemClock, UnixSeconds,
+};
 
 use super::follow::follow;
 use super::settings::{Settings, asked_by};
@@ -27,8 +29,9 @@ pub(super) async fn backup(args: BackupArgs, output: Output) -> Result<(), Failu
     let name = args.name.unwrap_or_else(|| now.format("%Y%m%d%H%M"));
     let name = BackupName::for_new(&name).map_err(|error| Failure::of(Exit::Usage, &error))?;
     let node = args.node.as_deref().map(parse_node).transpose()?;
+    settings.must_have_cluster()?;
     settings.check_key()?;
-    let catalog = settings.catalog()?;
+    let catalog = settings.index()?;
     let backups = catalog.backups();
     let finishes = node.is_some() && backups.get(&name).is_some();
     let clash = match backups.get(&name) {
@@ -91,8 +94,9 @@ pub(super) async fn restore(args: RestoreArgs, output: Output) -> Result<(), Fai
     }
     let node = parse_node(&args.node)?;
     let name = BackupName::parse(&args.name).map_err(|error| Failure::of(Exit::Usage, &error))?;
+    settings.must_have_cluster()?;
     settings.check_key()?;
-    let catalog = settings.catalog()?;
+    let catalog = settings.index()?;
     let backups = catalog.backups();
     let has_node = backups.get(&name).is_some_and(|backup| backup.nodes.contains_key(&node));
     if !has_node {
@@ -100,6 +104,10 @@ pub(super) async fn restore(args: RestoreArgs, output: Output) -> Result<(), Fai
             .hint("`medusafs list` shows what there is"));
     }
     let jobs = settings.jobs()?;
+    let held = match &args.accept {
+        Some(plan) if !args.dry_run => accepted(&jobs, &node, &name, plan)?,
+        _ => None,
+    };
     let work = Work::Restore(RestoreRequest {
         source: node.clone(),
         node,
@@ -109,9 +117,12 @@ pub(super) async fn restore(args: RestoreArgs, output: Output) -> Result<(), Fai
         accept: args.accept,
         dry_run: args.dry_run,
     });
-    let id = jobs
-        .begin(&work, &asked_by(), &settings.from)
-        .map_err(|error| Failure::of(Exit::Unwished, &error))?;
+    let id = match held {
+        Some(id) => id,
+        None => jobs
+            .begin(&work, &asked_by(), &settings.from)
+            .map_err(|error| Failure::of(Exit::Unwished, &error))?,
+    };
     let ended = follow(&jobs, &id, output).await;
     if args.dry_run {
         let folder = jobs.folder(&id).map_err(|error| Failure::of(Exit::Unwished, &error))?;
@@ -126,6 +137,31 @@ pub(super) async fn restore(args: RestoreArgs, output: Output) -> Result<(), Fai
         ));
     }
     Ok(())
+}
+
+/// Tells the restore that is held for this plan that it was accepted, and returns its job. None if
+/// no such restore waits on this host: the plan is then made anew, and done if it is still the same.
+fn accepted(
+    jobs: &Jobs,
+    node: &Fqdn,
+    backup: &BackupName,
+    plan: &str,
+) -> Result<Option<JobId>, Failure> {
+    let failed = |error: JobsError| Failure::of(Exit::Unwished, &error);
+    let is_it = |job: &JobStatus| {
+        job.kind == JobKind::Restore
+            && job.state == JobState::Held
+            && job.backup == *backup
+            && job.node.as_ref() == Some(node)
+    };
+    for job in jobs.table().map_err(failed)?.into_iter().rev().filter(is_it) {
+        let folder = jobs.folder(&job.id).map_err(failed)?;
+        if folder.is_alive() {
+            folder.control().commit(plan).map_err(failed)?;
+            return Ok(Some(job.id));
+        }
+    }
+    Ok(None)
 }
 
 fn parse_node(text: &str) -> Result<Fqdn, Failure> {

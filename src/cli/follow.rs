@@ -19,6 +19,9 @@ const DEAD_AFTER: Duration = Duration::from_secs(5);
 /// A process that ends so often before it can write why will not do better.
 const RESTARTS: u32 = 3;
 
+/// A job needs a moment to show that it has heard what was said to it.
+const HEARD_WITHIN: Duration = Duration::from_secs(2);
+
 const LINE_EVERY: Duration = Duration::from_mins(1);
 
 /// Waits until the job has ended as wished.
@@ -32,10 +35,13 @@ pub(super) async fn follow(jobs: &Jobs, id: &JobId, output: Output) -> Result<Jo
     let mut interrupted =
         signal(SignalKind::interrupt()).map_err(|error| Failure::of(Exit::Unwished, &error))?;
     let (mut seen_alive, mut restarts) = (Instant::now(), 0_u32);
+    let mut seen_moving = Instant::now();
     let mut shown = Shown { output, last: None, line: String::new() };
     loop {
         let status = folder.status().map_err(|error| Failure::of(Exit::Unwished, &error))?;
-        if status.state == JobState::Held {
+        if status.state != JobState::Held || folder.control().is_answered() {
+            seen_moving = Instant::now();
+        } else if seen_moving.elapsed() >= HEARD_WITHIN {
             shown.clear();
             return Err(held(&folder, &status));
         }

@@ -50,7 +50,7 @@ Examples:
   medusafs check --json | jq '.findings[]'
 
 Exit codes: 0 nothing stands against a backup, 1 something does, 2 wrong configuration or key
-file, 3 the share or the cluster could not be reached.";
+file, or no cluster, 3 the share or every contact point could not be reached.";
 
 pub(super) const TRUST: &str = "\
 A key that is not known is shown, compared by you with what `ssh-keygen -lf` shows on that host,
@@ -91,7 +91,7 @@ Example:
   mkdir /mnt/medusa/backups/nightly && medusafs wait /mnt/medusa/backups/nightly
 
 Exit codes: 0 it ended as wished, 1 it failed, is incomplete, cancelled or held, 2 there is no such
-directory, 3 it cannot be read.";
+directory, 3 the mount does not answer: what was begun goes on.";
 
 pub(super) const BACKUP: &str = "\
 The same as mkdir in the mount, for scripts and for hosts without FUSE. Ending the wait with ^C
@@ -130,8 +130,8 @@ A restore that has begun to stop Cassandra goes on to its end; `medusafs undo` t
 Example:
   medusafs cancel 20261122T161400Z-backup-nightly
 
-Exit codes: 0 it is cancelled, 1 it had ended before, 2 no such job, or it has ended, 4 it cannot
-be cancelled any more.";
+Exit codes: 0 it is cancelled, 1 it came to another end meanwhile, 2 no such job, or one that had
+ended before, 4 it cannot be cancelled any more.";
 
 pub(super) const RESUME: &str = "\
 Example:
@@ -145,7 +145,7 @@ Stops the node, puts back the data that it had before the restore, and starts it
 Example:
   medusafs undo 20261122T161400Z-restore-node2
 
-Exit codes: 0 it is as before, 1 it is not, 2 no such job, 4 it is being done.";
+Exit codes: 0 it is as before, 1 it is not, 2 no such restore, 4 it is being done.";
 
 pub(super) const COMPLETIONS: &str = "\
 Examples:

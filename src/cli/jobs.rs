@@ -64,22 +64,29 @@ pub(super) async fn cancel(config: &ConfigArgs, job: &str, output: Output) -> Re
 
 /// Goes on with a job that was broken off.
 pub(super) async fn resume(config: &ConfigArgs, job: &str, output: Output) -> Result<(), Failure> {
-    again(config, job, output, |folder| folder.control().resume()).await
+    let settings = Settings::load(config, output)?;
+    again(find(&settings, job)?, output, |folder| folder.control().resume()).await
 }
 
 /// Puts back what a restore has set aside.
 pub(super) async fn undo(config: &ConfigArgs, job: &str, output: Output) -> Result<(), Failure> {
-    again(config, job, output, |folder| folder.control().undo()).await
+    let settings = Settings::load(config, output)?;
+    let found = find(&settings, job)?;
+    let (_, _, status) = &found;
+    if status.kind != JobKind::Restore {
+        let what = format!("job {job} is a {}, which changes nothing on a node", status.kind);
+        return Err(Failure::new(Exit::Usage, what)
+            .hint("only a restore can be undone; `medusafs cancel` takes back what still runs"));
+    }
+    again(found, output, |folder| folder.control().undo()).await
 }
 
 async fn again(
-    config: &ConfigArgs,
-    job: &str,
+    (jobs, folder, _): (Jobs, Folder, JobStatus),
     output: Output,
     wish: impl Fn(&Folder) -> Result<(), crate::jobs::JobsError>,
 ) -> Result<(), Failure> {
-    let settings = Settings::load(config, output)?;
-    let (jobs, folder, _) = find(&settings, job)?;
+    let job = folder.id();
     if folder.is_alive() {
         return Err(Failure::new(Exit::Busy, format!("job {job} is being done"))
             .hint("`medusafs jobs` shows how far it is"));

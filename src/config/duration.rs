@@ -11,7 +11,7 @@ const UNITS: [(char, u64); 5] = [('w', 604_800), ('d', 86_400), ('h', 3_600), ('
 /// # Errors
 ///
 /// In words, what would be right.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     let wrong =
         || format!("{text:?} is no length of time, which is such as 90s, 30m, 26h, 7d or 1d12h");
     let text = text.trim();

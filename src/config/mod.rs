@@ -30,7 +30,6 @@ mod text;
 mod unknown;
 mod words;
 
-pub use duration::parse_duration;
 pub use error::{ConfigError, Problem, Warning};
 pub use key_file::{KeyFileError, check_key_file};
 pub use load::{Config, DEFAULT_MEDUSA_INI, Sources};

@@ -51,7 +51,8 @@ pub(super) fn nodes(
         } else if !is_own_option(name) {
             let meant = meant(name, OWN_KEYS.iter().map(|key| key.name));
             let what = format!(
-                "medusafs has no such option{meant}; it takes the keys of [medusafs], and ro"
+                "medusafs has no such option{meant}; it takes the keys of [medusafs], \
+                 node.NAME.ssh and node.NAME.store"
             );
             resolver.problem(Place::Option(name.clone()), "", what);
         }

@@ -41,6 +41,11 @@ impl Control {
         Some(said)
     }
 
+    /// Whether a person has said something to a held restore that its job has not heard yet.
+    pub fn is_answered(&self) -> bool {
+        self.said("commit").is_some() || self.cancelled().is_some()
+    }
+
     /// Asks a job that was broken off to go on.
     pub fn resume(&self) -> Result<(), JobsError> {
         self.say("wish", "resume")

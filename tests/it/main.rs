@@ -4,6 +4,7 @@
 mod agent;
 mod cassandra;
 mod catalog;
+mod commands;
 mod config;
 mod damage;
 mod fs_backups;

@@ -3,7 +3,6 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -12,7 +11,9 @@ use medusafs::model::JobState;
 use test_case::test_case;
 
 use crate::support::host::in_namespace;
-use crate::support::mounted::{Mounted, can_mount, mounted, run, runtime, shell, start, try_shell};
+use crate::support::mounted::{
+    Mounted, can_mount, mounted, run, runtime, serving, shell, start, try_shell,
+};
 use crate::support::tree::{EMPTY, Eyes, Made, ORDERS, job};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_medusafs");
@@ -355,21 +356,6 @@ fn a_hostile_store_neither_leads_outside_nor_stops_the_mount() {
     assert!(!String::from_utf8_lossy(&read.stdout).contains("root:"));
     shell(&root, "diff -r $T/backups/new $T/backups/new");
     assert_ne!(shell(&root, "cat $T/backups/evil/.medusa/state"), "complete\n");
-}
-
-/// The process that serves a tree that the program mounted.
-fn serving(tree: &Path) -> u32 {
-    let tree = tree.to_str().unwrap();
-    let processes = fs::read_dir("/proc")
-        .unwrap()
-        .filter_map(|entry| entry.unwrap().file_name().to_str()?.parse::<u32>().ok());
-    let mine = processes.into_iter().find(|pid| {
-        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let words: Vec<_> = line.split(|byte| *byte == 0).collect();
-        words.first().is_some_and(|program| *program == PROGRAM.as_bytes())
-            && words.contains(&tree.as_bytes())
-    });
-    mine.unwrap()
 }
 
 #[expect(

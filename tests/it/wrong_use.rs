@@ -129,6 +129,27 @@ fn a_share_that_is_not_mounted_is_told_from_an_empty_store() {
 }
 
 #[test]
+fn without_a_cluster_no_command_asks_this_host_instead() {
+    if !can_mount() {
+        return;
+    }
+    let host = Host::new();
+    let own = fs::read_to_string(host.path("medusafs.ini")).unwrap();
+    let none = own.replace("127.255.255.254", "none");
+    // Where nothing is said, this host is meant only if a Cassandra is set up on it.
+    let unsaid = own.replace("contact_points = 127.255.255.254\n", "");
+    host.edit("/etc/cassandra/cassandra.yaml", "/nowhere/cassandra.yaml");
+    for own in [none, unsaid] {
+        host.write("medusafs.ini", &own);
+        for command in ["check", "backup one", "restore one", "trust", "trust --node n1"] {
+            let said = refused(&host, "", command, 2);
+            assert!(said.contains("no contact point is configured"), "{said}");
+            assert!(said.contains("name a node in contact_points of medusafs.ini"), "{said}");
+        }
+    }
+}
+
+#[test]
 fn what_holds_no_backups_is_no_store() {
     if !can_mount() {
         return;
@@ -143,7 +164,13 @@ fn what_holds_no_backups_is_no_store() {
     for empty in ["empty", "gone"] {
         refused(&host, "", &format!("mount --store {root}/{empty} MOUNTPOINT"), 3);
     }
-    host.edit("bucket_name = medusa", "bucket_name = photos");
+    fs::write(host.path("share/file"), "").unwrap();
+    host.edit("bucket_name = medusa", "bucket_name = file");
+    for command in ALL {
+        let said = refused(&host, "", command, 2);
+        assert!(said.contains("share/file is no directory; see bucket_name"), "{said}");
+    }
+    host.edit("bucket_name = file", "bucket_name = photos");
     host.edit("/share\n", "/\n");
     for command in ALL {
         let said = refused(&host, "", command, 2);
@@ -184,6 +211,8 @@ fn without_fuse_no_mountpoint_is_made() {
 #[test_case("mount -o colour=red MOUNTPOINT", "option colour: medusafs has no such option"; "an unknown option")]
 #[test_case("mount -o ro,alow_delete MOUNTPOINT", "(is allow_delete meant?)"; "a misspelt option")]
 #[test_case("list -o colour=red", "option colour: "; "of a command that looks")]
+#[test_case("list -o ro", "takes the keys of [medusafs], node.NAME.ssh and node.NAME.store"; "an option of a mount alone")]
+#[test_case("trust a:b:", "is no HOST, HOST:PORT"; "no host")]
 #[test_case("mount -o mode=half MOUNTPOINT", "option mode: [medusafs] mode: "; "a wrong value")]
 #[test_case("mount -o remount,ro MOUNTPOINT", "unmount it and mount it again"; "a remount")]
 #[test_case("mount -o a='\"b,c' MOUNTPOINT", "a quote that is not closed"; "an open quote")]

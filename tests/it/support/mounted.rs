@@ -9,6 +9,7 @@ use medusafs::fuse::{FuseError, Mount, MountSettings};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
+use super::host::PROGRAM;
 use super::tree::{Eyes, Made, With};
 
 /// Mounting needs root and /dev/fuse. Where they must be there, a test that cannot run fails.
@@ -106,4 +107,19 @@ pub(crate) fn mounted(path: &Path) -> Option<(String, String)> {
         let (source, at, kind) = (columns.next()?, columns.next()?, columns.next()?);
         (at == path).then(|| (kind.to_owned(), source.to_owned()))
     })
+}
+
+/// The process that serves a tree that the program mounted.
+pub(crate) fn serving(tree: &Path) -> u32 {
+    let tree = tree.to_str().unwrap();
+    let processes = fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| entry.unwrap().file_name().to_str()?.parse::<u32>().ok());
+    let mine = processes.into_iter().find(|pid| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let words: Vec<_> = line.split(|byte| *byte == 0).collect();
+        words.first().is_some_and(|program| *program == PROGRAM.as_bytes())
+            && words.contains(&tree.as_bytes())
+    });
+    mine.unwrap()
 }
