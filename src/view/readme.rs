@@ -18,7 +18,7 @@ Wait             cat backups/NAME/.medusa/wait (ends in an error if it did not s
 Restore a node   cp -r backups/NAME/NODE restore/
                  cat restore/NODE/.medusa/plan; echo PLAN-ID > restore/NODE/.medusa/commit
 Take it back     rm -r restore/NODE            (until the node is stopped)
-Remove           rmdir backups/NAME            (a failed one; others: medusa delete-backup)
+Remove           rmdir backups/NAME            (a failed one; others: by Medusa)
 
 .medusa/ is in no listing, but can be named: state progress nodes status.json log error
 wait plan missing verified, and cancel undo commit, which are written to.
