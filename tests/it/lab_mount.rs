@@ -131,6 +131,7 @@ fn what_dies_in_the_middle_of_a_restore_leaves_a_node_that_one_command_brings_ba
 #[test]
 fn what_is_copied_into_restore_is_restored_only_if_it_is_whole_and_meant() {
     let lab = Lab::up();
+    lab.settings("restore_hold = 1h"); // none of it may come to its end
     lab.mount();
     lab.ctl_sh("mkdir /mnt/medusa/backups/good").ok();
     lab.ctl_sh("cat /mnt/medusa/backups/good/.medusa/wait").ok();

@@ -114,10 +114,11 @@ impl Lab {
         self.cluster(&["wait"]).ok();
     }
 
-    /// Writes medusafs.ini on the controller: the first node as contact point, and `more`.
+    /// Writes medusafs.ini on the controller: the first node as contact point, a short hold time,
+    /// and `more`, which may have another.
     pub(crate) fn settings(&self, more: &str) {
-        let text =
-            format!("[medusafs]\ncontact_points = node1.cass.test\nrestore_hold = 3s\n{more}\n");
+        let hold = if more.contains("restore_hold") { "" } else { "restore_hold = 1s" };
+        let text = format!("[medusafs]\ncontact_points = node1.cass.test\n{hold}\n{more}\n");
         self.ctl_sh(&format!("cat > /etc/medusa/medusafs.ini <<'E'\n{text}E\n")).ok();
     }
 
