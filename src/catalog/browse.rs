@@ -245,8 +245,27 @@ impl Catalog {
         name: &BackupName,
         fqdn: &Fqdn,
     ) -> Result<Arc<NodeFiles>, CatalogError> {
-        let inner = &*self.inner;
         let is_indexed = self.node(name, fqdn)?;
+        self.read_node_files(name, fqdn, is_indexed)
+    }
+
+    /// The same of a node backup that this catalog need not know: nothing else of the store is
+    /// looked at.
+    pub fn node_files_directly(
+        &self,
+        name: &BackupName,
+        fqdn: &Fqdn,
+    ) -> Result<Arc<NodeFiles>, CatalogError> {
+        self.read_node_files(name, fqdn, true)
+    }
+
+    fn read_node_files(
+        &self,
+        name: &BackupName,
+        fqdn: &Fqdn,
+        is_indexed: bool,
+    ) -> Result<Arc<NodeFiles>, CatalogError> {
+        let inner = &*self.inner;
         let keys = self.examiner(name).copies(fqdn, MetaFile::Manifest, is_indexed)?;
         let place = (name.clone(), fqdn.clone());
         let mut wrong = None;
@@ -298,6 +317,15 @@ impl Catalog {
     pub fn meta(&self, name: &BackupName, fqdn: &Fqdn) -> Result<Vec<MetaObject>, CatalogError> {
         let is_indexed = self.node(name, fqdn)?;
         self.meta_objects(name, fqdn, is_indexed)
+    }
+
+    /// The same of a node backup that this catalog need not know.
+    pub fn meta_directly(
+        &self,
+        name: &BackupName,
+        fqdn: &Fqdn,
+    ) -> Result<Vec<MetaObject>, CatalogError> {
+        self.meta_objects(name, fqdn, true)
     }
 
     /// The token map that a node stored: its own data centre.

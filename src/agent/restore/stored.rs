@@ -25,10 +25,6 @@ impl Sources for OnTheShare {
         let store = Store::open(&order.store)?;
         let layout = Layout::new(order.prefix.as_deref())?;
         let catalog = Catalog::new(store, layout, CatalogSettings::default());
-        catalog.refresh()?;
-        if catalog.backups().get(&order.backup).is_none() {
-            catalog.find_unindexed()?;
-        }
         let (backup, node) = (order.backup.clone(), order.node.clone());
         Ok(Arc::new(Stored { catalog, backup, node }))
     }
@@ -43,7 +39,7 @@ struct Stored {
 
 impl Stored {
     fn manifest_md5(&self) -> Result<Md5, Failed> {
-        let meta = self.catalog.meta(&self.backup, &self.node)?;
+        let meta = self.catalog.meta_directly(&self.backup, &self.node)?;
         let manifest = meta.iter().find(|object| object.file == MetaFile::Manifest);
         let manifest = manifest.ok_or("this node has not finished the backup")?;
         let (mut file, mut hasher) = (self.catalog.open(&manifest.key)?, Hasher::new());
@@ -60,7 +56,7 @@ impl Stored {
 impl Source for Stored {
     fn contents(&self) -> Result<(Md5, Contents), Failed> {
         let before = self.manifest_md5()?;
-        let files = self.catalog.node_files(&self.backup, &self.node)?;
+        let files = self.catalog.node_files_directly(&self.backup, &self.node)?;
         if files.refused_count() > 0 {
             let first = files.refused().first().map_or("", |refused| &refused.path);
             let count = files.refused_count();
