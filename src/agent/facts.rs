@@ -12,6 +12,7 @@ use super::own_name::{full_name, own_name};
 use super::protocol::{
     CassandraFacts, DiskFacts, Facts, Fault, FaultKind, Hello, LeftSnapshot, Leftovers, Running,
 };
+use super::restore::fence_path;
 use super::task::on_a_thread;
 use crate::cassandra::{CassandraYaml, USUAL_STORAGE_DIRECTORY, running};
 use crate::config::NodeNaming;
@@ -180,8 +181,10 @@ fn leftovers(data: &[PathBuf]) -> Result<Leftovers, AgentError> {
     let mut tags: BTreeMap<String, u64> = BTreeMap::new();
     for directory in data {
         let stat = fs::metadata(directory).map_err(AgentError::node_file("look at", directory))?;
-        // 0700 of root's: what a restore does to it. Cassandra's own user could not enter.
-        if stat.uid() == 0 && stat.mode() & 0o777 == 0o700 && is_others(directory)? {
+        // 0700 of root's: what a restore does to it. Cassandra's own user could not enter. Before
+        // that, or where it runs as root, a file is what stops it.
+        let is_closed = stat.uid() == 0 && stat.mode() & 0o777 == 0o700 && is_others(directory)?;
+        if is_closed || fence_path(directory).exists() {
             left.fenced.push(directory.clone());
         }
         let work = directory.join(WORK);
@@ -244,6 +247,14 @@ mod tests {
         let tag = "medusa-yesterday".to_owned();
         assert_eq!(left.snapshots, [LeftSnapshot { tag, tables: 1 }]);
         assert!(left.fenced.is_empty());
+    }
+
+    #[test]
+    fn a_fence_that_was_left_is_seen_by_its_file_alone() {
+        let node = Fixture::new();
+        assert!(leftovers(&[node.data()]).unwrap().fenced.is_empty());
+        fs::write(fence_path(&node.data()), "a restore").unwrap();
+        assert_eq!(leftovers(&[node.data()]).unwrap().fenced, [node.data()]);
     }
 
     #[test]

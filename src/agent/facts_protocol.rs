@@ -176,7 +176,8 @@ pub struct Leftovers {
     pub snapshots: Vec<LeftSnapshot>,
     /// `.medusafs` directories beside or in data directories, with one line for each job in them.
     pub work_directories: Vec<PathBuf>,
-    /// Data directories that only root may enter: a fence that was left, or a mistake.
+    /// Data directories on which Cassandra cannot start: a restore's fence that was left, by its file
+    /// or because only root may enter them, or a mistake.
     pub fenced: Vec<PathBuf>,
 }
 

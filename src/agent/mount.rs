@@ -36,11 +36,15 @@ pub(super) struct Mount {
 impl Mount {
     /// The mount that `path`, absolute and without links, lies in.
     pub(super) fn of(mountinfo: &str, path: &Path) -> Option<Self> {
-        let mounts = mountinfo.lines().filter_map(Self::parse);
         // Of mounts on top of each other the last one is seen.
-        mounts
+        Self::all(mountinfo)
             .filter(|mount| path.starts_with(&mount.on))
             .max_by_key(|mount| mount.on.as_os_str().len())
+    }
+
+    /// Every mount of this process's.
+    pub(super) fn all(mountinfo: &str) -> impl Iterator<Item = Self> {
+        mountinfo.lines().filter_map(Self::parse)
     }
 
     /// See proc_pid_mountinfo(5): `36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw`.

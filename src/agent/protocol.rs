@@ -31,8 +31,8 @@ pub use super::facts_protocol::{
 };
 pub use super::fault::{Fault, FaultKind};
 pub use super::restore::protocol::{
-    DataDirectory, Folders, JobReport, NodeStep, PlanFacts, Reached, RestoreReply, RestoreRequest,
-    Staged, TableOnDisk,
+    Commands, DiskSpace, Folders, JobReport, NodeStep, PlanFacts, Reached, RestoreReply,
+    RestoreRequest, Staged, TableOnDisk,
 };
 pub use crate::medusa::Mode as UploadMode;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::agent::protocol::{
-    Ask, JobReport, PlanFacts, ProtocolError, Reached, Reply, Request, RestoreReply,
+    Ask, Commands, JobReport, PlanFacts, ProtocolError, Reached, Reply, Request, RestoreReply,
     RestoreRequest, Staged,
 };
 use crate::agent::restore::Order;
@@ -80,18 +80,22 @@ impl AgentLine {
     pub async fn restore_resume(
         &self,
         job: &JobId,
+        commands: Commands,
         listener: Arc<dyn Listener>,
     ) -> Result<JobReport, ClusterError> {
-        self.report("Resume", RestoreRequest::Resume { job: job.clone() }, None, listener).await
+        let request = RestoreRequest::Resume { job: job.clone(), commands };
+        self.report("Resume", request, None, listener).await
     }
 
     /// Puts everything back.
     pub async fn restore_undo(
         &self,
         job: &JobId,
+        commands: Commands,
         listener: Arc<dyn Listener>,
     ) -> Result<JobReport, ClusterError> {
-        self.report("Undo", RestoreRequest::Undo { job: job.clone() }, None, listener).await
+        let request = RestoreRequest::Undo { job: job.clone(), commands };
+        self.report("Undo", request, None, listener).await
     }
 
     /// Takes the stage back; refused once Cassandra was touched.

@@ -7,14 +7,15 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use medusafs::agent::restore::protocol::{
-    JobReport, PlanFacts, Reached, RestoreReply, RestoreRequest, Staged,
+    Commands, JobReport, NodeStep, PlanFacts, Reached, RestoreReply, RestoreRequest, Staged,
 };
 use medusafs::agent::restore::{
-    NobodyListens, Order, OtherKeyspaces, RestoreError, RestoreSession, Tools,
+    Listener, Order, OtherKeyspaces, RestoreError, RestoreSession, Tools,
 };
-use medusafs::model::{BackupName, ByteSize, Fqdn, JobId, JobState};
+use medusafs::model::{BackupName, ByteSize, Fqdn, JobId, JobState, Progress};
 use test_case::test_case;
 use tokio_util::sync::CancellationToken;
 
@@ -45,6 +46,18 @@ fn order(job: &str) -> Order {
     }
 }
 
+struct NobodyListens;
+
+impl Listener for NobodyListens {
+    fn progress(&self, _: Progress) {}
+    fn step(&self, _: NodeStep) {}
+    fn note(&self, _: &str) {}
+}
+
+fn commands() -> Commands {
+    Commands { stop: vec!["stop".to_owned()], start: vec!["start".to_owned()] }
+}
+
 /// One life of an agent: from its start to its end, or to the power cut.
 struct Agent {
     session: RestoreSession,
@@ -65,7 +78,7 @@ impl Agent {
     }
 
     async fn ask(&self, request: RestoreRequest) -> Result<RestoreReply, Failed> {
-        let listener: Arc<dyn medusafs::agent::restore::Listener> = Arc::new(NobodyListens);
+        let listener: Arc<dyn Listener> = Arc::new(NobodyListens);
         self.session.handle(request, &CancellationToken::new(), &listener).await
     }
 
@@ -95,11 +108,11 @@ impl Agent {
     }
 
     async fn undo(&self) -> Result<JobReport, Failed> {
-        self.report(RestoreRequest::Undo { job: job() }).await
+        self.report(RestoreRequest::Undo { job: job(), commands: commands() }).await
     }
 
     async fn resume(&self) -> Result<JobReport, Failed> {
-        self.report(RestoreRequest::Resume { job: job() }).await
+        self.report(RestoreRequest::Resume { job: job(), commands: commands() }).await
     }
 
     async fn restore(&self, order: &Order) -> Result<JobReport, Failed> {
@@ -274,8 +287,17 @@ async fn an_unfinished_restore_stops_another_from_beginning() {
     assert!(matches!(next.stage(&other).await, Err(RestoreError::Refused { .. })));
 }
 
+/// What follows an error or a power cut.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Then {
+    Resume,
+    Undo,
+}
+
+#[test_case(Then::Resume; "resumed")]
+#[test_case(Then::Undo; "undone")]
 #[tokio::test]
-async fn a_cassandra_that_does_not_stop_is_left_as_it_was() {
+async fn a_cassandra_that_does_not_stop_is_told_of_as_drained_and_serves_in_the_end(then: Then) {
     let node = Node::with_two_disks();
     let before = node.tree();
     let agent = immortal(&node);
@@ -283,22 +305,63 @@ async fn a_cassandra_that_does_not_stop_is_left_as_it_was() {
     node.cassandra().refuses_to_stop(true);
     let error = agent.swap(Reached::Started).await.unwrap_err();
     assert!(matches!(error, RestoreError::Cassandra { .. }), "{error:?}");
+    assert!(error.to_string().contains("out of service: it is drained"), "{error}");
     assert_eq!(node.tree(), before);
-    assert!(node.cassandra().is_running());
+    assert!(node.cassandra().is_running() && !node.cassandra().serves());
+    // The same again, as long as it does not end; and what the job shows says why.
+    agent.resume().await.unwrap_err();
+    let RestoreReply::Journal(reports) = agent.ask(RestoreRequest::Journal {}).await.unwrap()
+    else {
+        unreachable!()
+    };
+    assert!(reports[0].error.as_ref().unwrap().contains("it is drained"), "{reports:?}");
+    assert!(!reports[0].fenced);
+    drop(agent);
     node.cassandra().refuses_to_stop(false);
-    assert_eq!(agent.swap(Reached::Started).await.unwrap().state, JobState::Done);
+    let agent = immortal(&node);
+    match then {
+        Then::Resume => {
+            assert_eq!(agent.resume().await.unwrap().state, JobState::Done);
+            node.assert_restored();
+        }
+        Then::Undo => {
+            assert_eq!(agent.undo().await.unwrap().state, JobState::Undone);
+            assert_eq!(node.tree(), before);
+        }
+    }
+    assert!(node.cassandra().serves());
+}
+
+#[tokio::test]
+async fn a_cassandra_that_ends_after_a_failed_stop_is_started_by_an_undo() {
+    let node = Node::with_two_disks();
+    let agent = immortal(&node);
+    agent.stage(&order(JOB)).await.unwrap();
+    node.cassandra().refuses_to_stop(true);
+    agent.swap(Reached::Started).await.unwrap_err();
+    node.cassandra().kill();
+    assert_eq!(agent.undo().await.unwrap().state, JobState::Undone);
+    assert!(node.cassandra().serves());
+}
+
+#[tokio::test]
+async fn a_cassandra_that_is_started_again_and_ends_at_the_fence_is_waited_for() {
+    let node = Node::with_two_disks();
+    node.cassandra().is_restarted_for(3);
+    immortal(&node).restore(&order(JOB)).await.unwrap();
     node.assert_restored();
 }
 
 #[tokio::test]
-async fn an_undo_whose_stop_fails_leaves_the_restored_node_running() {
+async fn an_undo_whose_stop_fails_leaves_what_was_restored_and_goes_on_later() {
     let node = Node::with_two_disks();
     let before = node.tree();
     let agent = immortal(&node);
     agent.restore(&order(JOB)).await.unwrap();
     node.cassandra().refuses_to_stop(true);
-    agent.undo().await.unwrap_err();
-    node.assert_restored();
+    let error = agent.undo().await.unwrap_err();
+    assert!(error.to_string().contains("out of service"), "{error}");
+    assert!(node.served_is_restored() && node.fence().is_none());
     node.cassandra().refuses_to_stop(false);
     assert_eq!(agent.undo().await.unwrap().state, JobState::Undone);
     assert_eq!(node.tree(), before);
@@ -363,6 +426,54 @@ async fn what_was_set_aside_goes_when_its_time_is_over() {
     assert!(!node.job_folder(0).exists());
 }
 
+/// Polls until `is_so`; the deadline is that of a machine with other things to do.
+async fn until(is_so: impl Fn() -> bool) {
+    let until = std::time::Instant::now() + Duration::from_secs(60);
+    while !is_so() {
+        assert!(std::time::Instant::now() < until, "it does not come about");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn any_agent_removes_what_is_over_but_not_what_it_was_asked_about() {
+    let node = Node::with_two_disks();
+    let before = node.tree();
+    immortal(&node).restore(&order(JOB)).await.unwrap();
+    node.days_pass(8);
+    let agent = immortal(&node);
+    agent.session.sweep(&job());
+    assert_eq!(agent.undo().await.unwrap().state, JobState::Undone);
+    assert_eq!(node.tree(), before);
+    node.days_pass(8);
+    drop(agent);
+    immortal(&node).session.sweep(&JobId::parse("20261123T000000Z-backup-nightly").unwrap());
+    until(|| !node.data(0).join(".medusafs").exists()).await;
+    assert!(!node.data(1).join(".medusafs").exists());
+}
+
+#[tokio::test]
+async fn threads_that_hang_on_the_share_change_nothing_after_the_stage_was_called_off() {
+    let node = Node::with_two_disks();
+    let before = node.tree_with_hidden();
+    node.share_hangs();
+    let agent = immortal(&node);
+    let (cancelled, listener) = (CancellationToken::new(), Arc::new(NobodyListens));
+    let listener: Arc<dyn Listener> = listener;
+    let request = RestoreRequest::Stage(order(JOB));
+    let (staged, ()) = tokio::join!(agent.session.handle(request, &cancelled, &listener), async {
+        until(|| node.job_folder(0).join("part").exists()).await;
+        cancelled.cancel();
+    });
+    assert!(matches!(staged, Err(RestoreError::CalledOff)), "{staged:?}");
+    assert_eq!(node.tree_with_hidden(), before);
+    drop(agent);
+    assert!(node.is_share_in_use());
+    node.share_answers_again();
+    until(|| !node.is_share_in_use()).await;
+    assert_eq!(node.tree_with_hidden(), before);
+}
+
 #[tokio::test]
 async fn a_forgotten_restore_leaves_no_trace() {
     let node = Node::with_two_disks();
@@ -388,13 +499,6 @@ async fn a_fence_says_what_to_do_where_cassandra_points_to_it() {
     let text = fs::read_to_string(node.fence().unwrap()).unwrap();
     assert!(text.contains(&format!("medusafs resume {JOB}")), "{text}");
     assert!(text.contains(&format!("chown {CASSANDRA}:{CASSANDRA}")), "{text}");
-}
-
-/// What follows a power cut.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Then {
-    Resume,
-    Undo,
 }
 
 /// The machine dies before each single change that a restore makes to the disk, one after the
@@ -436,6 +540,114 @@ async fn whenever_the_machine_dies_no_half_restore_is_served_and_it_ends_as_aske
                 }
                 node.assert_restored();
             }
+        }
+    }
+}
+
+/// Ends what an agent left, as a job does it that is told to.
+async fn mend(agent: &Agent, then: Then) {
+    if then == Then::Undo {
+        match agent.undo().await {
+            Ok(_) | Err(RestoreError::Refused { .. }) => {}
+            Err(error) => unreachable!("{error:?}"),
+        }
+        return;
+    }
+    match agent.resume().await {
+        Ok(_) | Err(RestoreError::Refused { .. }) => {}
+        Err(error) => unreachable!("{error:?}"),
+    }
+    // Where it had not come to the stop, or to a first line, the job asks again.
+    if agent.swap(Reached::Started).await.is_err() {
+        agent.restore(&order(JOB)).await.unwrap();
+    }
+}
+
+/// The agent alone dies before each single change; Cassandra may run on, drained.
+#[test_case(Then::Resume; "resumed")]
+#[test_case(Then::Undo; "undone")]
+#[tokio::test]
+async fn whenever_the_agent_dies_cassandra_serves_again_in_the_end(then: Then) {
+    for breaths in 0.. {
+        let node = Node::with_two_disks_in_memory();
+        let before = node.tree();
+        let agent = Agent::born(&node, Life::of(breaths));
+        drop(agent.restore(&order(JOB)).await);
+        if !agent.life.is_over() {
+            break;
+        }
+        drop(agent);
+        mend(&immortal(&node), then).await;
+        assert!(node.cassandra().serves(), "dead before change {breaths}");
+        match then {
+            Then::Undo => assert_eq!(node.tree(), before, "dead before change {breaths}"),
+            Then::Resume => node.assert_restored(),
+        }
+    }
+}
+
+/// Each single change fails once, as on a full disk, of a line of the journal half; the agent lives.
+#[test_case(Then::Resume; "resumed")]
+#[test_case(Then::Undo; "undone")]
+#[tokio::test]
+async fn whatever_fails_once_the_node_serves_or_is_said_not_to_and_it_ends_as_asked(then: Then) {
+    for breaths in 0.. {
+        let node = Node::with_two_disks_in_memory();
+        let before = node.tree();
+        let agent = Agent::born(&node, Life::fainting_after(breaths));
+        let ended = agent.restore(&order(JOB)).await;
+        if !agent.life.is_over() {
+            ended.unwrap();
+            break;
+        }
+        if let Err(error) = ended {
+            let is_closed = fs::metadata(node.data(0)).unwrap().uid() == 0;
+            let is_on_its_way = is_closed || node.served_is_restored();
+            let is_told = error.to_string().contains("out of service");
+            let serves = node.cassandra().serves();
+            assert!(serves || is_told || is_on_its_way, "change {breaths} failed: {error:?}");
+        }
+        mend(&agent, then).await;
+        assert!(node.cassandra().serves(), "change {breaths} failed");
+        match then {
+            Then::Undo => assert_eq!(node.tree(), before, "change {breaths} failed"),
+            Then::Resume => node.assert_restored(),
+        }
+    }
+}
+
+/// The machine dies while what a finished restore set aside is removed, of a tree half.
+#[tokio::test]
+async fn whenever_the_machine_dies_while_a_restore_is_forgotten_it_is_whole_or_forgotten() {
+    let next = order("20261123T000000Z-restore-nightly");
+    for breaths in 0.. {
+        let node = Node::with_two_disks_in_memory();
+        let before = node.tree();
+        immortal(&node).restore(&order(JOB)).await.unwrap();
+        let agent = Agent::born(&node, Life::of(breaths));
+        let ended = agent.report(RestoreRequest::Clean { job: job(), forget: true }).await;
+        let died = agent.life.is_over();
+        drop(agent);
+        node.power_cut();
+        node.somebody_starts_cassandra();
+        node.assert_restored();
+        match immortal(&node).undo().await {
+            Ok(_) => assert_eq!(node.tree(), before, "dead before change {breaths}"),
+            Err(RestoreError::Refused { .. }) => {
+                node.assert_restored();
+                let plan = immortal(&node).plan(&next).await.unwrap();
+                assert_eq!(plan.obstacles, Vec::<String>::new(), "dead before change {breaths}");
+                immortal(&node).stage(&next).await.unwrap();
+                for number in [0, 1] {
+                    let left = fs::read_dir(node.data(number).join(".medusafs/backups")).unwrap();
+                    assert_eq!(left.count(), 1, "dead before change {breaths}");
+                }
+            }
+            Err(error) => unreachable!("dead before change {breaths}: {error:?}"),
+        }
+        if !died {
+            ended.unwrap();
+            break;
         }
     }
 }

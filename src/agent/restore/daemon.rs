@@ -8,17 +8,24 @@ use async_trait::async_trait;
 use super::error::RestoreError;
 use super::listener::Listener;
 use super::order::Order;
+use super::process::Process;
 
 /// The Cassandra of this node.
 #[async_trait]
 pub trait Daemon: Send + Sync {
+    /// Its process, serving or not; none if none exists.
+    async fn process(&self) -> Result<Option<Process>, RestoreError>;
+
     /// Whether a process of it exists, serving or not.
-    async fn is_running(&self) -> Result<bool, RestoreError>;
+    async fn is_running(&self) -> Result<bool, RestoreError> {
+        Ok(self.process().await?.is_some())
+    }
 
     /// Has it write everything to its data files and serve no more, within `limit`.
     async fn drain(&self, limit: Duration) -> Result<(), RestoreError>;
 
-    /// What the service manager calls it, if there is one that can be told not to start it.
+    /// What the service manager calls it and nothing else, if there is one that can be told not to
+    /// start it.
     async fn unit(&self) -> Option<String>;
 
     /// Tells the service manager not to start `unit`, whoever asks.

@@ -32,14 +32,19 @@ impl Owner {
 
     /// As `path` has it; a link is not followed.
     pub fn of(path: &Path) -> io::Result<Self> {
-        let found = fs::symlink_metadata(path)?;
-        Ok(Self { uid: found.uid(), gid: found.gid(), mode: found.mode() & 0o7777 })
+        Ok(Self::from(&fs::symlink_metadata(path)?))
     }
 
     /// What a file has in a directory of this owner: the same without the right to run it.
     #[must_use]
     pub fn for_files(self) -> Self {
         Self { mode: self.mode & 0o666, ..self }
+    }
+}
+
+impl From<&fs::Metadata> for Owner {
+    fn from(found: &fs::Metadata) -> Self {
+        Self { uid: found.uid(), gid: found.gid(), mode: found.mode() & 0o7777 }
     }
 }
 
@@ -51,7 +56,7 @@ pub trait Disk: Send + Sync + Debug {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Gives an open file one more name.
     fn link(&self, file: &File, to: &Path) -> io::Result<()>;
-    /// Begins a file of root alone; what stood there is emptied.
+    /// Begins a file of root alone, where nothing stands.
     fn create(&self, path: &Path) -> io::Result<File>;
     /// Makes the bytes of a file that was begun last, under this owner.
     fn finish(&self, file: &File, owner: Owner) -> io::Result<()>;
@@ -82,7 +87,8 @@ fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {
     }
 }
 
-fn beside(path: &Path) -> io::Result<std::path::PathBuf> {
+/// Where [`Disk::write`] has the new content until it is whole.
+pub(super) fn beside(path: &Path) -> io::Result<std::path::PathBuf> {
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     let mut temporary = name.to_owned();
     temporary.push(".new");
@@ -123,8 +129,7 @@ impl Disk for LocalDisk {
     fn create(&self, path: &Path) -> io::Result<File> {
         OpenOptions::new()
             .write(true)
-            .create(true)
-            .truncate(true)
+            .create_new(true)
             .mode(0o600)
             .custom_flags(libc::O_NOFOLLOW)
             .open(path)
@@ -154,6 +159,8 @@ impl Disk for LocalDisk {
 
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let temporary = beside(path)?;
+        // One that a write left that was cut off.
+        self.remove_file(&temporary)?;
         let mut file = self.create(&temporary)?;
         file.write_all(bytes)?;
         file.sync_all()?;

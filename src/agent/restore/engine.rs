@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::daemon::Daemon;
@@ -19,13 +20,20 @@ use super::lock::NodeLock;
 use super::node_journal::{Ending, Entry, Journal, NodeStep, Reached, Story, WAY_BACK};
 use super::order::Job;
 use super::places::Folder;
-use super::protocol::{JobReport, Staged};
+use super::protocol::{Commands, JobReport, Staged};
 use super::report;
 use super::source::Source;
 use super::stage;
+use super::staged;
 use super::swap;
 use crate::model::{Clock, Progress};
 use crate::observe::ErrorChain;
+
+/// How long a Cassandra that somebody started may take to end at the fence.
+const ENDS_WITHIN: Duration = Duration::from_mins(1);
+
+/// How often a state that is waited for is looked at.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// What the steps work with.
 #[derive(Clone)]
@@ -100,6 +108,12 @@ impl Engine {
         &self.job
     }
 
+    /// Takes these from now on.
+    pub(super) fn command_by(&mut self, commands: Commands) {
+        let order = &mut Arc::make_mut(&mut self.job).order;
+        (order.stop_command, order.start_command) = (commands.stop, commands.start);
+    }
+
     /// What has been done.
     pub(super) fn story(&self) -> &Story {
         self.journal.story()
@@ -137,8 +151,8 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// If Cassandra could not be stopped, all is as before but for the stage, and Cassandra runs.
-    /// Later errors leave the node as it stands, fenced; another try goes on from there.
+    /// If Cassandra could not be stopped, all is as before but for the stage, and Cassandra runs, or
+    /// the error says that it does not serve. Later errors leave the node as it stands, fenced; another try goes on from there.
     pub(super) async fn forward(
         &mut self,
         until: Reached,
@@ -214,28 +228,41 @@ impl Engine {
     }
 
     async fn step(&mut self, step: NodeStep, log: &Log) -> Result<(), RestoreError> {
-        // A Cassandra that was started may be gone since, with the machine.
-        if self.story().done.contains(&step)
-            && (step != NodeStep::Start || self.tools.daemon.is_running().await?)
-        {
+        if self.story().done.contains(&step) && self.still_holds(step).await? {
             return Ok(());
         }
-        if step == NodeStep::Drain && self.story().cassandra_ran.is_none() {
+        let is_first = matches!(step, NodeStep::Fence | NodeStep::Drain);
+        if is_first && self.story().cassandra_ran.is_none() {
             let runs = self.tools.daemon.is_running().await?;
             self.journal.write(Entry::CassandraRan(runs))?;
         }
-        self.begin(step, log)?;
-        let done = self.act(step, log).await;
+        let done = match self.begin(step, log) {
+            Ok(()) => self.act(step, log).await,
+            Err(error) => Err(error),
+        };
         match self.end(step, done, log) {
-            Err(error) if self.may_be_left_alone(step) => match self.leave_alone(log).await {
-                Ok(()) => Err(error),
-                Err(worse) => {
-                    log.note(&format!("cannot take that back: {}", ErrorChain(&worse)));
-                    Err(error)
+            Err(error) if self.may_be_left_alone(step) => {
+                match self.leave_alone(step, &error, log).await {
+                    Ok(()) => Err(error),
+                    Err(worse) => Err(self.out_of_service(step, &error, &worse, log)),
                 }
-            },
+            }
             ended => ended,
         }
+    }
+
+    /// Whether what a step did is so still: its end may be the last line that could be written.
+    async fn still_holds(&self, step: NodeStep) -> Result<bool, RestoreError> {
+        let may_be_taken_back = self.may_be_left_alone(step);
+        Ok(match step {
+            // It may be gone since, with the machine.
+            NodeStep::Start => self.tools.daemon.is_running().await?,
+            NodeStep::Fence if may_be_taken_back => {
+                fence::path(self.job.site.directories.first()?).exists()
+            }
+            NodeStep::Stop if may_be_taken_back => !self.tools.daemon.is_running().await?,
+            _ => true,
+        })
     }
 
     /// Whether the data is whole as it lies, so that Cassandra may start on it if `step` fails.
@@ -244,19 +271,72 @@ impl Engine {
         on_the_way_to_a_stop && (!self.story().touched_data() || self.story().was_whole())
     }
 
-    /// Takes back a stop that did not succeed.
-    async fn leave_alone(&mut self, log: &Log) -> Result<(), RestoreError> {
-        let why = self.story().error.clone().unwrap_or_default();
-        let at = self.story().at.unwrap_or(NodeStep::Stop);
+    /// Takes back a stop that did not succeed. That a line cannot be written, as on a full disk, is
+    /// no reason to leave Cassandra out of service.
+    async fn leave_alone(
+        &mut self,
+        step: NodeStep,
+        error: &RestoreError,
+        log: &Log,
+    ) -> Result<(), RestoreError> {
         self.open().await?;
-        let ran = self.story().cassandra_ran == Some(true);
-        if ran && !self.tools.daemon.is_running().await? {
-            self.tools.daemon.start(&self.job.order, log).await?;
+        let mut written = self.journal.write(Entry::Unfenced);
+        if self.story().cassandra_ran == Some(true) {
+            // What has just been given all its time to end is not told to once more.
+            if step == NodeStep::Stop && self.is_drained().await? {
+                return Err(RestoreError::cassandra(
+                    "it is drained, takes no clients and does not end",
+                ));
+            }
+            self.start(log).await?;
         }
-        self.journal.write(Entry::LeftAlone)?;
-        self.journal.write(Entry::Failed { step: at, why })?;
+        let why = ErrorChain(error).to_string();
+        for entry in [Entry::LeftAlone, Entry::Failed { step, why }] {
+            written = written.and_then(|()| self.journal.write(entry));
+        }
+        if let Err(unwritten) = written {
+            log.note(&ErrorChain(&unwritten).to_string());
+        }
         log.note("Cassandra's data is as it was; what was staged is kept for another try");
         Ok(())
+    }
+
+    /// The error of a stop that failed and could not be taken back: what a person must know is that
+    /// the node does not serve.
+    fn out_of_service(
+        &mut self,
+        step: NodeStep,
+        error: &RestoreError,
+        worse: &RestoreError,
+        log: &Log,
+    ) -> RestoreError {
+        let job = &self.job.order.job;
+        let why = format!(
+            "{}; Cassandra's data is as it was, but this node is out of service: {}; put that \
+             right, or end Cassandra's process, then \"medusafs undo {job}\" starts it as it was \
+             and \"medusafs resume {job}\" goes on",
+            ErrorChain(error),
+            ErrorChain(worse)
+        );
+        log.note(&why);
+        // What could not be written is told all the same.
+        drop(self.journal.write(Entry::Failed { step, why: why.clone() }));
+        RestoreError::cassandra(why)
+    }
+
+    /// Whether the process that runs was drained: it takes no clients any more.
+    async fn is_drained(&self) -> Result<bool, RestoreError> {
+        let process = self.tools.daemon.process().await?;
+        Ok(process.is_some() && process == self.story().drained)
+    }
+
+    /// Starts Cassandra. One that was drained is ended first, for nothing else makes it serve.
+    async fn start(&self, log: &Log) -> Result<(), RestoreError> {
+        if self.is_drained().await? {
+            log.note("Cassandra was drained and takes no clients: it is stopped and started");
+            self.tools.daemon.stop(&self.job.order).await?;
+        }
+        self.tools.daemon.start(&self.job.order, log).await
     }
 
     async fn open(&mut self) -> Result<(), RestoreError> {
@@ -274,12 +354,18 @@ impl Engine {
         blocking(move || work(&job, disk.as_ref())).await
     }
 
+    /// Returns when no Cassandra runs. One that a service manager has started again takes some
+    /// seconds until it ends at the fence.
     async fn nothing_runs(&self) -> Result<(), RestoreError> {
-        if self.tools.daemon.is_running().await? {
-            return Err(RestoreError::cassandra(
-                "Cassandra runs although it was stopped and fenced; stop whatever starts it, then \
-                 resume",
-            ));
+        let until = Instant::now() + ENDS_WITHIN;
+        while self.tools.daemon.is_running().await? {
+            if Instant::now() >= until {
+                return Err(RestoreError::cassandra(
+                    "Cassandra runs although it was stopped and fenced; stop whatever starts it, \
+                     then resume",
+                ));
+            }
+            sleep(LOOK).await;
         }
         Ok(())
     }
@@ -290,6 +376,9 @@ impl Engine {
             NodeStep::Stage => Ok(()),
             NodeStep::Drain => self.drain(log).await,
             NodeStep::Fence => {
+                if !self.story().turned_back {
+                    self.on_disk(|job, _| staged::check(job)).await?;
+                }
                 self.on_disk(fence::put_up).await?;
                 // While it runs: afterwards nothing tells what the service manager calls it.
                 if let Some(unit) = daemon.unit().await {
@@ -299,13 +388,13 @@ impl Engine {
             }
             NodeStep::Stop => daemon.stop(&self.job.order).await,
             NodeStep::Close => {
-                self.nothing_runs().await?;
                 if let Some(unit) = self.story().barred.clone()
                     && let Err(error) = daemon.bar(&unit).await
                 {
                     let why = ErrorChain(&error);
                     log.note(&format!("{unit} could not be masked ({why}); the fence stands"));
                 }
+                self.nothing_runs().await?;
                 self.on_disk(fence::close).await
             }
             NodeStep::SetAside => {
@@ -335,7 +424,7 @@ impl Engine {
                     log.note("Cassandra did not run before the restore, and is not started");
                     return Ok(());
                 }
-                daemon.start(&self.job.order, log).await
+                self.start(log).await
             }
             NodeStep::Clean => {
                 let now = self.tools.clock.now();
@@ -355,13 +444,11 @@ impl Engine {
     }
 
     async fn drain(&mut self, log: &Log) -> Result<(), RestoreError> {
-        if !self.story().turned_back {
-            self.on_disk(|job, _| stage::check(job)).await?;
-        }
-        if !self.tools.daemon.is_running().await? {
+        let Some(process) = self.tools.daemon.process().await? else {
             log.note("Cassandra does not run: there is nothing to drain");
             return Ok(());
-        }
+        };
+        self.journal.write(Entry::Draining(process))?;
         let limit = Duration::from_secs(self.job.order.drain_seconds);
         if let Err(error) = self.tools.daemon.drain(limit).await {
             // The stop drains too; and what is not drained is in the commit log, which is kept.

@@ -97,18 +97,4 @@ impl RestoreError {
     pub(crate) fn refused(why: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::Refused { why: why.into(), remedy: remedy.into() }
     }
-
-    /// Whether the same request may succeed later without anything being repaired first.
-    pub fn is_worth_another_try(&self) -> bool {
-        match self {
-            Self::Busy(_) | Self::Share { .. } | Self::Cassandra { .. } => true,
-            Self::Refused { .. }
-            | Self::Backup(_)
-            | Self::Damaged { .. }
-            | Self::Disk { .. }
-            | Self::Unexpected { .. }
-            | Self::CalledOff
-            | Self::Bug(_) => false,
-        }
-    }
 }

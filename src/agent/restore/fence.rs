@@ -9,7 +9,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::disk::{Disk, Owner};
+use super::disk::{Disk, Owner, beside};
 use super::error::RestoreError;
 use super::order::Job;
 use crate::model::JobId;
@@ -18,34 +18,35 @@ use crate::model::JobId;
 pub(super) const FENCE: &str = "medusafs-restore-is-unfinished-see-this-file-Data.db";
 
 /// Where the fence of a node with this first data directory stands, if it stands.
-pub(super) fn path(first: &Path) -> PathBuf {
+pub(in crate::agent) fn path(first: &Path) -> PathBuf {
     first.join(FENCE)
 }
 
 /// What a person reads who follows Cassandra's message to the file.
-fn notice(job: &Job) -> String {
-    let id = &job.order.job;
+fn notice(job: &Job) -> Result<String, RestoreError> {
+    let (id, folder) = (&job.order.job, job.first()?);
     let owners = job.site.owners.iter().map(|(path, owner)| {
         let path = path.display();
         let Owner { uid, gid, mode } = owner;
         format!("  chown {uid}:{gid} {path}; chmod {mode:o} {path}\n")
     });
-    format!(
+    Ok(format!(
         "This node's data is being replaced by backup {} (medusafs job {id}).\n\
          Until that is finished or taken back, Cassandra must not start: it would serve empty tables.\n\n\
          To finish:     medusafs resume {id}\n\
          To take back:  medusafs undo {id}\n\n\
-         What was done stands in .medusafs/backups/{id}/journal; what the node had in aside/ beside it.\n\
+         What was done stands in {}; what the node had in aside/ beside it.\n\
          What the data directories were like:\n{}",
         job.order.backup,
+        folder.journal().display(),
         owners.collect::<String>(),
-    )
+    ))
 }
 
 /// Puts the fence up: from now on Cassandra refuses to start. One that runs is not touched.
 pub(super) fn put_up(job: &Job, disk: &dyn Disk) -> Result<(), RestoreError> {
     let path = path(job.site.directories.first()?);
-    disk.write(&path, notice(job).as_bytes()).map_err(RestoreError::disk("write", &path))
+    disk.write(&path, notice(job)?.as_bytes()).map_err(RestoreError::disk("write", &path))
 }
 
 /// Closes the data directories to all but root.
@@ -65,7 +66,10 @@ pub(super) fn open(job: &Job, disk: &dyn Disk) -> Result<(), RestoreError> {
     }
     let first = job.site.directories.first()?;
     let path = path(first);
-    disk.remove_file(&path).map_err(RestoreError::disk("remove", &path))?;
+    // Also one that was never finished: Cassandra would pass it, but nobody else would remove it.
+    for path in [beside(&path).map_err(RestoreError::disk("remove", &path))?, path] {
+        disk.remove_file(&path).map_err(RestoreError::disk("remove", &path))?;
+    }
     disk.sync_dir(first).map_err(RestoreError::disk("sync", first))
 }
 

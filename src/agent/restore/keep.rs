@@ -41,12 +41,30 @@ pub(super) fn kept_until(folder: &Folder) -> Option<UnixSeconds> {
     text.trim().parse().ok().map(UnixSeconds)
 }
 
-/// Removes everything of a job. The folder with its journal goes last.
+/// Removes everything of a job.
+///
+/// First its folder with order and journal gets a name that says so: from then on there is nothing
+/// to resume or to undo, of which parts may be gone already.
 pub(super) fn forget(
     job: &JobId,
     directories: &Directories,
     disk: &dyn Disk,
 ) -> Result<(), RestoreError> {
+    let first = Folder::of(job, directories.first()?);
+    let (path, gone) = (first.path(), first.gone());
+    if path.exists() {
+        if gone.exists() {
+            disk.remove_tree(&gone).map_err(RestoreError::disk("remove", &gone))?;
+        }
+        disk.rename(&path, &gone).map_err(RestoreError::disk("rename", &path))?;
+        let all = Folder::all_in(directories.first()?);
+        disk.sync_dir(&all).map_err(RestoreError::disk("sync", &all))?;
+    }
+    remove(job, directories, disk)
+}
+
+/// Removes the folders of a job of which nothing counts any more, that with the name last.
+fn remove(job: &JobId, directories: &Directories, disk: &dyn Disk) -> Result<(), RestoreError> {
     for folder in all_folders(job, directories).iter().rev() {
         folder.remove(disk)?;
     }
@@ -71,22 +89,28 @@ fn is_full(directory: &Path) -> bool {
     })
 }
 
-/// Removes what ended restores left whose time is over, or whose disk is nearly full. Says which.
+/// Removes what ended restores left whose time is over, or whose disk is nearly full, the oldest
+/// first, and the rest of what was being removed. Says which. `but` is at work, or asked about.
 ///
 /// The caller holds the node's lock.
 pub(super) fn sweep(
     directories: &Directories,
+    but: &JobId,
     now: UnixSeconds,
     disk: &dyn Disk,
 ) -> Result<Vec<JobId>, RestoreError> {
     let first = directories.first()?;
-    let full = directories.holding_keyspaces().into_iter().any(is_full);
     let mut swept = Vec::new();
-    for job in jobs(first) {
+    for job in Folder::all_gone_in(first) {
+        remove(&job, directories, disk)?;
+        swept.push(job);
+    }
+    for job in jobs(first).into_iter().filter(|job| job != but) {
         let folder = Folder::of(&job, first);
-        let ended = Story::read(&folder.journal())?.is_some_and(|story| story.ending.is_some());
-        let over = kept_until(&folder).is_some_and(|until| until <= now);
-        if ended && (over || full) {
+        let Ok(Some(story)) = Story::read(&folder.journal()) else { continue };
+        let is_over = kept_until(&folder).is_some_and(|until| until <= now);
+        let is_full = || directories.holding_keyspaces().into_iter().any(is_full);
+        if story.ending.is_some() && (is_over || is_full()) {
             forget(&job, directories, disk)?;
             swept.push(job);
         }

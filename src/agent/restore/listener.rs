@@ -12,13 +12,3 @@ pub trait Listener: Send + Sync {
     /// A line for the log.
     fn note(&self, text: &str);
 }
-
-/// Hears nothing.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct NobodyListens;
-
-impl Listener for NobodyListens {
-    fn progress(&self, _: Progress) {}
-    fn step(&self, _: NodeStep) {}
-    fn note(&self, _: &str) {}
-}

@@ -15,6 +15,7 @@ use super::error::RestoreError;
 use super::listener::Listener;
 use super::order::Order;
 use super::places::Directories;
+use super::process::{Process, is_of, own_unit};
 use super::startup_log::StartupLog;
 use crate::cassandra::{
     CassandraYaml, Nodetool, NodetoolError, Program, RunningCassandra, running,
@@ -59,8 +60,7 @@ impl LiveCassandra {
         Self { nodetool, yaml_path, directories: directories(yaml), native }
     }
 
-    /// The processes of this Cassandra. One that does not tell its configuration is looked into:
-    /// has it files of these directories open? If that cannot be seen, it is taken for this one.
+    /// The processes of this Cassandra.
     async fn processes(&self) -> Result<Vec<RunningCassandra>, RestoreError> {
         let (yaml, data) = (self.yaml_path.clone(), self.directories.clone());
         blocking(move || {
@@ -112,18 +112,36 @@ impl LiveCassandra {
     }
 }
 
-/// The directories of a cassandra.yaml that a restore touches.
+/// The directories of a cassandra.yaml that a restore touches, each once, by its real path: a link
+/// in one would be given to root instead of what it leads to.
 pub fn directories(yaml: &CassandraYaml) -> Directories {
+    let emptied = [
+        &yaml.commitlog_directory,
+        &yaml.saved_caches_directory,
+        &yaml.hints_directory,
+        &yaml.cdc_raw_directory,
+    ];
     Directories {
-        data: yaml.data_file_directories.clone(),
-        local_system: yaml.local_system_data_file_directory.clone(),
-        emptied: vec![
-            yaml.commitlog_directory.clone(),
-            yaml.saved_caches_directory.clone(),
-            yaml.hints_directory.clone(),
-            yaml.cdc_raw_directory.clone(),
-        ],
+        data: each_once(yaml.data_file_directories.iter().map(|path| real(path))),
+        local_system: yaml.local_system_data_file_directory.as_deref().map(real),
+        emptied: each_once(emptied.into_iter().map(|path| real(path))),
     }
+}
+
+/// A path without links; of what does not exist, that of its parent.
+fn real(path: &Path) -> PathBuf {
+    let below_parent = || Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?));
+    path.canonicalize().ok().or_else(below_parent).unwrap_or_else(|| path.to_owned())
+}
+
+fn each_once(paths: impl Iterator<Item = PathBuf>) -> Vec<PathBuf> {
+    let mut all = Vec::new();
+    for path in paths {
+        if !all.contains(&path) {
+            all.push(path);
+        }
+    }
+    all
 }
 
 fn failed(
@@ -142,35 +160,11 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     }
 }
 
-fn is_of(process: &RunningCassandra, yaml: &Path, directories: &Directories) -> bool {
-    if let Some(config) = &process.config {
-        let same = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        return same(config) == same(yaml);
-    }
-    let Ok(open) = fs::read_dir(format!("/proc/{}/fd", process.pid)) else { return true };
-    let mut files = open.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok()).peekable();
-    let ours = directories.holding_keyspaces();
-    let ours = || ours.iter().copied().chain(directories.emptied.iter().map(PathBuf::as_path));
-    // One that has just started has no file of any Cassandra's open.
-    let is_data = |file: &PathBuf| file.to_string_lossy().ends_with(".db");
-    let mut others = false;
-    files.any(|file| {
-        others |= is_data(&file);
-        ours().any(|directory| file.starts_with(directory))
-    }) || !others
-}
-
-/// The unit in a line of /proc/PID/cgroup, `0::/system.slice/cassandra.service`.
-fn unit_of(cgroup: &str) -> Option<String> {
-    let names = cgroup.lines().filter_map(|line| line.rsplit('/').next());
-    let mut units = names.filter(|name| name.ends_with(".service") && !name.starts_with("user@"));
-    units.next().map(str::to_owned)
-}
-
 #[async_trait]
 impl Daemon for LiveCassandra {
-    async fn is_running(&self) -> Result<bool, RestoreError> {
-        Ok(!self.processes().await?.is_empty())
+    async fn process(&self) -> Result<Option<Process>, RestoreError> {
+        let all = self.processes().await?;
+        Ok(all.into_iter().find_map(|found| Process::of(found.pid)))
     }
 
     async fn drain(&self, limit: Duration) -> Result<(), RestoreError> {
@@ -182,8 +176,8 @@ impl Daemon for LiveCassandra {
         if !Path::new("/run/systemd/system").is_dir() {
             return None;
         }
-        let process = self.processes().await.ok()?.into_iter().next()?;
-        let unit = unit_of(&fs::read_to_string(format!("/proc/{}/cgroup", process.pid)).ok()?)?;
+        let pids: Vec<_> = self.processes().await.ok()?.into_iter().map(|it| it.pid).collect();
+        let unit = own_unit(*pids.first()?, &pids)?;
         // One that somebody else has masked must stay so afterwards.
         let asked = Program::new(["systemctl", "is-enabled", &unit]).run(SHORT).await.ok()?;
         (!asked.stdout.contains("masked")).then_some(unit)
@@ -207,14 +201,12 @@ impl Daemon for LiveCassandra {
         loop {
             let left = self.processes().await?;
             let Some(process) = left.first() else { return Ok(()) };
-            // A command that fails is no failure if Cassandra ends all the same; one that did
-            // nothing is.
-            if Instant::now() >= until || commanded.is_err() {
+            // A command that fails is no failure if Cassandra ends all the same.
+            if Instant::now() >= until {
                 commanded?;
                 return Err(RestoreError::cassandra(format!(
-                    "Cassandra (process {}) has not ended {} s after it was told to; it is drained \
-                     and does not serve any more: find out why (jstack {0}), end or restart it, \
-                     and resume",
+                    "Cassandra (process {}) has not ended {} s after it was told to: find out why \
+                     (jstack {0}), or end it",
                     process.pid, order.stop_seconds,
                 )));
             }
@@ -301,15 +293,6 @@ fn ended(log: &StartupLog) -> RestoreError {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_unit_is_read_from_either_kind_of_cgroup() {
-        assert_eq!(unit_of("0::/system.slice/cassandra.service\n").unwrap(), "cassandra.service");
-        let old = "12:pids:/system.slice/dse.service\n1:name=systemd:/system.slice/dse.service\n";
-        assert_eq!(unit_of(old).unwrap(), "dse.service");
-        let by_hand = "0::/user.slice/user-0.slice/user@0.service/session-3.scope\n";
-        assert_eq!(unit_of(by_hand), None);
-    }
 
     #[test]
     fn an_address_that_means_any_is_reached_on_this_host() {

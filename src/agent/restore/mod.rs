@@ -2,9 +2,11 @@
 //! backwards.
 
 use super::limit::Limit;
+use super::mount::Mount;
 use super::source::Source as LiveFile;
 
 mod assign;
+mod bring;
 mod daemon;
 mod disk;
 mod engine;
@@ -15,27 +17,34 @@ mod listener;
 mod live;
 mod lock;
 mod node_journal;
+mod obstacles;
 mod order;
 mod places;
 mod plan;
+mod process;
 mod proof;
 pub mod protocol;
 mod report;
 mod session;
 mod source;
+mod space;
 mod stage;
+mod staged;
 mod startup_log;
 mod stored;
 mod swap;
+mod sweeping;
 
 pub use daemon::Daemon;
 pub use disk::{Disk, LocalDisk, Owner};
 pub use engine::Tools;
 pub use error::RestoreError;
-pub use listener::{Listener, NobodyListens};
+pub(super) use fence::path as fence_path;
+pub use listener::Listener;
 pub use live::{LiveCassandra, directories};
 pub use order::{BackupFile, Contents, Job, Order, OtherKeyspaces, Site};
 pub use places::{Directories, Folder};
+pub use process::Process;
 pub use session::RestoreSession;
 pub use source::{Source, Sources};
 pub use stored::OnTheShare;

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::disk::Disk;
 use super::error::RestoreError;
+use super::process::Process;
 use crate::model::{Clock, JobId, UnixSeconds};
 
 /// The version that this program writes. Entries may be added, never renamed or given another
@@ -25,10 +26,10 @@ pub(super) const JOURNAL_VERSION: u32 = 1;
 pub enum NodeStep {
     /// The backup's files come to the node, beside its data.
     Stage,
+    /// From here on Cassandra refuses to start. One that runs is not touched.
+    Fence,
     /// `nodetool drain`, if Cassandra runs and answers.
     Drain,
-    /// From here on Cassandra refuses to start.
-    Fence,
     /// Cassandra ends.
     Stop,
     /// The data directories are closed to all but root.
@@ -72,7 +73,7 @@ impl Reached {
         match self {
             Self::Nothing => &[],
             Self::Staged => &[NodeStep::Stage],
-            Self::Stopped => &[NodeStep::Drain, NodeStep::Fence, NodeStep::Stop, NodeStep::Close],
+            Self::Stopped => &[NodeStep::Fence, NodeStep::Drain, NodeStep::Stop, NodeStep::Close],
             Self::Placed => &[NodeStep::SetAside, NodeStep::Place],
             Self::Started => &[NodeStep::Open, NodeStep::Start, NodeStep::Clean],
         }
@@ -84,8 +85,8 @@ impl Reached {
 
 /// The steps of an undo once data was touched.
 pub(crate) const WAY_BACK: [NodeStep; 8] = [
-    NodeStep::Drain,
     NodeStep::Fence,
+    NodeStep::Drain,
     NodeStep::Stop,
     NodeStep::Close,
     NodeStep::Return,
@@ -143,11 +144,16 @@ pub(super) enum Entry {
     },
     /// Whether Cassandra ran when the restore came to it.
     CassandraRan(bool),
+    /// This process is about to be drained: if it still runs later, it takes no clients.
+    Draining(Process),
     /// The service manager is going to be told not to start this unit.
     Barred(String),
     /// What is about to be set aside.
     Originals(Vec<Originals>),
-    /// A failed stop was taken back: Cassandra's data was not touched, the stage is still there.
+    /// A stop failed, and the fence was taken away: Cassandra may start.
+    Unfenced,
+    /// A failed stop was taken back, and Cassandra is as it was: its data was not touched, the stage
+    /// is still there.
     LeftAlone,
     /// The end.
     Finished(Ending),
@@ -176,6 +182,8 @@ pub(super) struct Story {
     pub error: Option<String>,
     /// Whether Cassandra ran before.
     pub cassandra_ran: Option<bool>,
+    /// The process that was, or is being, drained, unless it has been ended since.
+    pub drained: Option<Process>,
     /// The unit that the service manager was, or is going to be, told not to start.
     pub barred: Option<String>,
     /// What stood in the directories before; none if nothing was set aside.
@@ -200,6 +208,7 @@ impl Story {
             at: None,
             error: None,
             cassandra_ran: None,
+            drained: None,
             barred: None,
             originals: None,
             before: None,
@@ -229,23 +238,29 @@ impl Story {
             Entry::Ended(step) => {
                 self.done.insert(*step);
                 self.at = None;
-                if *step == NodeStep::Open {
-                    (self.fenced, self.barred) = (false, None);
+                match step {
+                    NodeStep::Open => (self.fenced, self.barred) = (false, None),
+                    NodeStep::Stop | NodeStep::Start => self.drained = None,
+                    _ => {}
                 }
             }
             Entry::Failed { step, why } => (self.at, self.error) = (Some(*step), Some(why.clone())),
             Entry::CassandraRan(ran) => self.cassandra_ran = self.cassandra_ran.or(Some(*ran)),
+            Entry::Draining(process) => self.drained = Some(process.clone()),
             Entry::Barred(unit) => self.barred = Some(unit.clone()),
             Entry::Originals(originals) => self.originals = Some(originals.clone()),
+            Entry::Unfenced => {
+                self.done.retain(|step| !Reached::Stopped.steps().contains(step));
+                (self.fenced, self.barred) = (false, None);
+            }
             Entry::LeftAlone => {
                 if let Some(before) = self.before.take() {
                     self.turned_back = false;
                     (self.done, self.ending) = before;
                 } else {
                     self.done.retain(|step| *step == NodeStep::Stage);
-                    self.asked = self.asked.min(Reached::Staged);
                 }
-                self.at = None;
+                (self.at, self.drained) = (None, None);
                 (self.fenced, self.barred) = (false, None);
             }
             Entry::Finished(ending) => self.ending = Some(*ending),
@@ -325,6 +340,10 @@ pub(super) struct Journal {
     disk: Arc<dyn Disk>,
     clock: Arc<dyn Clock>,
     story: Story,
+    /// How many bytes of the file tell the story.
+    whole: u64,
+    /// Whether more than these may be in the file: a line that failed, of which half may be there.
+    is_torn: bool,
 }
 
 impl Journal {
@@ -336,14 +355,14 @@ impl Journal {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, RestoreError> {
         if let Some((story, whole)) = parse(&path)? {
-            if fs::metadata(&path).is_ok_and(|found| found.len() > whole) {
-                disk.truncate(&path, whole).map_err(RestoreError::disk("mend", &path))?;
-            }
-            return Ok(Self { path, disk, clock, story });
+            let is_torn = fs::metadata(&path).is_ok_and(|found| found.len() > whole);
+            let mut journal = Self { path, disk, clock, story, whole, is_torn };
+            journal.mend()?;
+            return Ok(journal);
         }
         disk.remove_file(&path).map_err(RestoreError::disk("remove", &path))?;
         let story = Story::new(job.clone(), clock.now());
-        let mut journal = Self { path, disk, clock, story };
+        let mut journal = Self { path, disk, clock, story, whole: 0, is_torn: false };
         journal.write(Entry::Journal { version: JOURNAL_VERSION, job: job.clone() })?;
         if let Some(folder) = journal.path.parent() {
             journal.disk.sync_dir(folder).map_err(RestoreError::disk("sync", folder))?;
@@ -361,8 +380,24 @@ impl Journal {
         let line = Line { at: self.clock.now(), entry };
         let mut bytes = serde_json::to_vec(&line).map_err(|e| RestoreError::Bug(e.to_string()))?;
         bytes.push(b'\n');
+        self.mend()?;
+        self.is_torn = true;
         self.disk.append(&self.path, &bytes).map_err(RestoreError::disk("write", &self.path))?;
+        self.is_torn = false;
+        self.whole = self.whole.saturating_add(bytes.len() as u64);
         self.story.tell(line.at, &line.entry);
+        Ok(())
+    }
+
+    /// Cuts off what a line left that could not be written whole: on a full disk the next one would
+    /// be glued to it, and no reader could tell them apart.
+    fn mend(&mut self) -> Result<(), RestoreError> {
+        let is_longer = || fs::metadata(&self.path).is_ok_and(|found| found.len() > self.whole);
+        if self.is_torn && is_longer() {
+            let failed = RestoreError::disk("mend", &self.path);
+            self.disk.truncate(&self.path, self.whole).map_err(failed)?;
+        }
+        self.is_torn = false;
         Ok(())
     }
 }
@@ -387,11 +422,13 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("journal");
         let mut first = journal(&path);
+        let process = Process { pid: 812, uid: 107, started: 4711, boot: "a".to_owned() };
         for entry in [
             Entry::Asked(Reached::Started),
             Entry::Began(NodeStep::Stage),
             Entry::Ended(NodeStep::Stage),
             Entry::Began(NodeStep::Drain),
+            Entry::Draining(process.clone()),
         ] {
             first.write(entry).unwrap();
         }
@@ -399,6 +436,7 @@ mod tests {
         assert_eq!(&story, first.story());
         assert_eq!((story.reached(), story.at), (Reached::Staged, Some(NodeStep::Drain)));
         assert!(story.touched_cassandra() && !story.touched_data());
+        assert_eq!(story.drained, Some(process));
     }
 
     #[test]

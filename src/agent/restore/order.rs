@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -125,8 +126,9 @@ impl Site {
     /// Looks at a node that no restore has touched.
     pub fn of(directories: &Directories) -> Result<Self, RestoreError> {
         let owners = directories.holding_keyspaces().into_iter().map(|path| {
-            let owner = Owner::of(path).map_err(RestoreError::disk("look at", path))?;
-            Ok((path.to_owned(), owner))
+            // Of the directory, also where it is reached by a link.
+            let found = fs::metadata(path).map_err(RestoreError::disk("look at", path))?;
+            Ok((path.to_owned(), Owner::from(&found)))
         });
         let owners = owners.collect::<Result<_, RestoreError>>()?;
         Ok(Self { directories: directories.clone(), owners })
@@ -157,7 +159,7 @@ pub struct Job {
     /// Where.
     pub site: Site,
     /// With what.
-    pub contents: Contents,
+    pub contents: Arc<Contents>,
 }
 
 impl Job {
@@ -244,7 +246,7 @@ impl Job {
             let line = line.map_err(RestoreError::disk("read", &path))?;
             files.push(serde_json::from_str(&line).map_err(|error| garbled(&path, error))?);
         }
-        let contents = Contents { tables: written.tables, files };
+        let contents = Arc::new(Contents { tables: written.tables, files });
         Ok(Some(Self { order: written.order, site: written.site, contents }))
     }
 }

@@ -11,14 +11,22 @@ use serde::{Deserialize, Serialize};
 
 use super::disk::{Disk, Owner};
 use super::error::RestoreError;
-use crate::model::{JobId, Keyspace};
+use crate::model::{JobId, Keyspace, TableDirectory};
 
 /// The name in each directory below which restores keep their things.
 pub(super) const HIDDEN: &str = ".medusafs";
 
+/// Before a job's id, in the name of a folder that is to be removed; no id begins with a dot.
+const GONE: &str = ".gone-";
+
 /// Keyspaces that Cassandra reads from one place only: the local system directory if one is set,
 /// else the first data directory.
 const LOCAL_SYSTEM: [&str; 2] = ["system", "system_schema"];
+
+/// Tables of `system` that are spread over the data directories all the same
+/// (`SystemKeyspace.TABLES_SPLIT_ACROSS_MULTIPLE_DISKS`, of 4.0 to 5.0).
+const SPREAD: [&str; 5] =
+    ["batches", "paxos", "compaction_history", "prepared_statements", "repairs"];
 
 /// The directories of cassandra.yaml that a restore touches.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,14 +56,21 @@ impl Directories {
         LOCAL_SYSTEM.contains(&keyspace.as_str())
     }
 
-    /// Where files of a keyspace may be put.
-    pub fn for_keyspace(&self, keyspace: &Keyspace) -> Vec<&Path> {
-        if Self::is_local_system(keyspace) {
+    /// Where files of a table may be put: in the others Cassandra does not look for them.
+    pub fn for_table(&self, keyspace: &Keyspace, table: &TableDirectory) -> Vec<&Path> {
+        let is_spread = keyspace.as_str() == "system" && SPREAD.contains(&table.table());
+        if Self::is_local_system(keyspace) && !is_spread {
             let only = self.local_system.as_ref().or_else(|| self.data.first());
             only.map(PathBuf::as_path).into_iter().collect()
         } else {
             self.data.iter().map(PathBuf::as_path).collect()
         }
+    }
+
+    /// All of them: those that hold keyspaces, the first one first, and those that are emptied.
+    pub fn all(&self) -> Vec<&Path> {
+        let emptied = self.emptied.iter().map(PathBuf::as_path);
+        self.holding_keyspaces().into_iter().chain(emptied).collect()
     }
 
     /// Where journal, order and lock are.
@@ -95,6 +110,18 @@ impl Folder {
     /// The folder itself.
     pub fn path(&self) -> PathBuf {
         Self::all_in(&self.directory).join(self.job.as_str())
+    }
+
+    /// The folder once it is to be removed: whatever is left of it counts for nothing.
+    pub fn gone(&self) -> PathBuf {
+        Self::all_in(&self.directory).join(format!("{GONE}{}", self.job))
+    }
+
+    /// The jobs whose folders in a directory are to be removed, and are not yet.
+    pub fn all_gone_in(directory: &Path) -> Vec<JobId> {
+        let Ok(entries) = std::fs::read_dir(Self::all_in(directory)) else { return Vec::new() };
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        names.filter_map(|name| JobId::parse(name.strip_prefix(GONE)?).ok()).collect()
     }
 
     /// What the backup held, complete files only, as `KEYSPACE/TABLE/FILE`.
@@ -167,9 +194,14 @@ impl Folder {
 
     /// Removes the folder, and the two above it once nothing else is in them.
     pub fn remove(&self, disk: &dyn Disk) -> Result<(), RestoreError> {
-        let mine = self.path();
-        disk.remove_tree(&mine).map_err(RestoreError::disk("remove", &mine))?;
-        for path in [Self::all_in(&self.directory), self.directory.join(HIDDEN)] {
+        let all = Self::all_in(&self.directory);
+        for mine in [self.path(), self.gone()] {
+            if mine.exists() {
+                disk.remove_tree(&mine).map_err(RestoreError::disk("remove", &mine))?;
+                disk.sync_dir(&all).map_err(RestoreError::disk("sync", &all))?;
+            }
+        }
+        for path in [all, self.directory.join(HIDDEN)] {
             let empty = std::fs::read_dir(&path).is_ok_and(|mut entries| entries.next().is_none());
             if empty {
                 disk.remove_tree(&path).map_err(RestoreError::disk("remove", &path))?;
@@ -192,12 +224,22 @@ mod tests {
     }
 
     #[test]
-    fn local_system_keyspaces_go_where_alone_cassandra_looks_for_them() {
-        let system = Keyspace::parse("system").unwrap();
-        let shop = Keyspace::parse("shop").unwrap();
-        assert_eq!(directories(None).for_keyspace(&system), [Path::new("/a")]);
-        assert_eq!(directories(Some("/s")).for_keyspace(&system), [Path::new("/s")]);
-        assert_eq!(directories(Some("/s")).for_keyspace(&shop), [Path::new("/a"), Path::new("/b")]);
+    fn a_table_goes_where_alone_cassandra_looks_for_it() {
+        let id = "7ad54392bcdd35a684174e047860b377";
+        let places = |local: Option<&str>, keyspace: &str, table: &str| {
+            let table = TableDirectory::parse(&format!("{table}-{id}")).unwrap();
+            let found = directories(local);
+            let found = found.for_table(&Keyspace::parse(keyspace).unwrap(), &table);
+            found.iter().map(|path| path.to_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(places(None, "system", "local"), ["/a"]);
+        assert_eq!(places(None, "system_schema", "tables"), ["/a"]);
+        assert_eq!(places(Some("/s"), "system", "local"), ["/s"]);
+        for table in SPREAD {
+            assert_eq!(places(Some("/s"), "system", table), ["/a", "/b"]);
+        }
+        assert_eq!(places(Some("/s"), "system_schema", "batches"), ["/s"]);
+        assert_eq!(places(Some("/s"), "shop", "orders"), ["/a", "/b"]);
         assert_eq!(directories(Some("/s")).holding_keyspaces().len(), 3);
         assert_eq!(directories(Some("/b")).holding_keyspaces().len(), 2);
     }

@@ -90,13 +90,13 @@ pub(super) fn is_same(
 }
 
 /// Copies a file and says how sure the copy is; or, as `Err` within, what differs from the backup's
-/// record.
-pub(super) fn copy(
+/// record. `step` is told of each chunk before it is written, and ends the copy by an error.
+pub(super) fn copy<E>(
     from: &mut impl Read,
     to: &mut impl Write,
     expected: &Expected,
-    mut step: impl FnMut(usize) -> io::Result<()>,
-) -> Result<Result<Sureness, String>, CopyError> {
+    mut step: impl FnMut(usize) -> Result<(), E>,
+) -> Result<Result<Sureness, String>, CopyError<E>> {
     let mut buffer = vec![0; CHUNK];
     let (mut size, mut crc, mut md5) = (0_u64, crc32fast::Hasher::new(), Hasher::new());
     loop {
@@ -116,8 +116,8 @@ pub(super) fn copy(
         if expected.crc.is_some() {
             crc.update(bytes);
         }
+        step(read).map_err(CopyError::Stopped)?;
         to.write_all(bytes).map_err(CopyError::Write)?;
-        step(read).map_err(|_told| CopyError::Stopped)?;
     }
     if size < expected.size {
         return Ok(Err(format!("it has {size} bytes instead of {}", expected.size)));
@@ -135,13 +135,13 @@ pub(super) fn copy(
 
 /// Which side of a copy failed.
 #[derive(Debug)]
-pub(super) enum CopyError {
+pub(super) enum CopyError<E> {
     /// The share.
     Read(io::Error),
     /// The node's disk.
     Write(io::Error),
-    /// Told to stop.
-    Stopped,
+    /// Told to stop, and why.
+    Stopped(E),
 }
 
 #[cfg(test)]
@@ -157,7 +157,7 @@ mod tests {
 
     fn copied(bytes: &[u8], md5: Option<Md5>, crc: Option<u32>) -> Result<Sureness, String> {
         let expected = Expected { size: 5, md5, crc };
-        copy(&mut &bytes[..], &mut Vec::new(), &expected, |_| Ok(())).unwrap()
+        copy(&mut &bytes[..], &mut Vec::new(), &expected, |_| io::Result::Ok(())).unwrap()
     }
 
     #[test_case(Some(md5()), Some(0x3610_a686), Sureness::Proven; "both")]

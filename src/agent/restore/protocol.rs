@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::disk::Owner;
 pub use super::node_journal::{NodeStep, Reached};
 use super::order::Order;
 use crate::model::{JobId, JobState, Keyspace, Phase, TableDirectory, UnixSeconds};
@@ -37,12 +36,16 @@ pub enum RestoreRequest {
     Resume {
         /// The job.
         job: JobId,
+        /// As they are now: what failed may have been these.
+        commands: Commands,
     },
     /// Takes everything back, and starts Cassandra as it was. Answered by
     /// [`RestoreReply::Report`].
     Undo {
         /// The job.
         job: JobId,
+        /// As they are now.
+        commands: Commands,
     },
     /// Takes the stage back; refused once Cassandra was touched. Answered by
     /// [`RestoreReply::Report`].
@@ -60,6 +63,15 @@ pub enum RestoreRequest {
     },
     /// What restores there are on this node. Answered by [`RestoreReply::Journal`].
     Journal {},
+}
+
+/// How Cassandra is stopped and started, by the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Commands {
+    /// `stop_cmd`, as words.
+    pub stop: Vec<String>,
+    /// `start_cmd`, as words.
+    pub start: Vec<String>,
 }
 
 /// Answers to [`RestoreRequest`].
@@ -81,8 +93,8 @@ pub enum RestoreReply {
 pub struct PlanFacts {
     /// The MD5 of the manifest that this was made from, for [`Order::manifest`].
     pub manifest: crate::model::Md5,
-    /// The directories that hold keyspaces.
-    pub directories: Vec<DataDirectory>,
+    /// The file systems of the directories that hold keyspaces.
+    pub disks: Vec<DiskSpace>,
     /// Files that the backup holds.
     pub files: u64,
     /// Their bytes.
@@ -116,19 +128,19 @@ pub struct Folders {
     pub snapshots: Vec<String>,
 }
 
-/// A directory that holds keyspaces.
+/// A file system that holds data directories.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DataDirectory {
-    /// Where.
-    pub path: PathBuf,
-    /// Whose. What is placed will be his.
-    pub owner: Owner,
-    /// Bytes of its file system.
+pub struct DiskSpace {
+    /// The data directories on it.
+    pub directories: Vec<PathBuf>,
+    /// Its bytes.
     pub total_bytes: u64,
-    /// Bytes that are free.
+    /// Bytes that are free for others than root.
     pub free_bytes: u64,
     /// Bytes that would be copied into it.
     pub needed_bytes: u64,
+    /// Bytes that must stay free beside these. If they would not, that is an obstacle.
+    pub margin_bytes: u64,
 }
 
 /// A table's directory.

@@ -15,13 +15,17 @@ use super::keep;
 use super::listener::Listener;
 use super::lock::NodeLock;
 use super::node_journal::{Ending, Reached, Story};
+use super::obstacles::obstacles;
 use super::order::{Contents, Job, Order, Site};
 use super::places::{Directories, Folder};
 use super::plan;
+use super::process::Process;
 use super::protocol::{JobReport, PlanFacts, RestoreReply, RestoreRequest, Staged};
 use super::report;
 use super::source::{Source, Sources};
+use super::sweeping::Sweeping;
 use crate::model::{JobId, Md5};
+use crate::observe::ErrorChain;
 use crate::tasks::within;
 
 /// One conversation's restore. It has the node's lock from the first change on.
@@ -31,6 +35,7 @@ pub struct RestoreSession {
     sources: Arc<dyn Sources>,
     engine: Mutex<Option<Engine>>,
     staging: parking_lot::Mutex<CancellationToken>,
+    sweeping: Arc<Sweeping>,
 }
 
 type Answer = Result<RestoreReply, RestoreError>;
@@ -39,7 +44,28 @@ impl RestoreSession {
     /// A session in which nothing has been asked.
     pub fn new(directories: Directories, tools: Tools, sources: Arc<dyn Sources>) -> Self {
         let staging = parking_lot::Mutex::new(CancellationToken::new());
-        Self { directories, tools, sources, engine: Mutex::new(None), staging }
+        let (engine, sweeping) = (Mutex::new(None), Arc::default());
+        Self { directories, tools, sources, engine, staging, sweeping }
+    }
+
+    /// Begins to remove what ended restores left here whose time is over, beside what else is asked:
+    /// a terabyte takes a while. What it does not come to is done the next time. `job` is this
+    /// conversation's, which may be about to be undone.
+    pub fn sweep(&self, job: &JobId) {
+        let (job, directories, tools) = (job.clone(), self.directories.clone(), self.tools.clone());
+        self.sweeping.begin(move || {
+            let Ok(Ok(lock)) = directories.first().map(NodeLock::take) else { return };
+            let disk = tools.disk.as_ref();
+            match keep::sweep(&directories, &job, tools.clock.now(), disk) {
+                Ok(swept) => swept.iter().for_each(|job| {
+                    tracing::info!(%job, "its time is over: what it had set aside is removed");
+                }),
+                Err(error) => {
+                    tracing::warn!(error = %ErrorChain(&error), "old restores are left");
+                }
+            }
+            drop(lock);
+        });
     }
 
     /// Answers a request. Not to be dropped before it has answered: cancelling ends what can be
@@ -61,8 +87,14 @@ impl RestoreSession {
                 engine.forward(until, listener).await?;
                 Ok(RestoreReply::Report(engine.report()?))
             }
-            RestoreRequest::Resume { job } => self.resume(&job, cancelled, listener).await,
-            RestoreRequest::Undo { job } => self.undo(&job, listener).await,
+            RestoreRequest::Resume { job, commands } => {
+                self.engine(&job).await?.get()?.command_by(commands);
+                self.resume(&job, cancelled, listener).await
+            }
+            RestoreRequest::Undo { job, commands } => {
+                self.engine(&job).await?.get()?.command_by(commands);
+                self.undo(&job, listener).await
+            }
             RestoreRequest::Abort { job } => self.abort(&job).await,
             RestoreRequest::Clean { job, forget } => self.clean(&job, forget).await,
             RestoreRequest::Journal {} => {
@@ -80,7 +112,7 @@ impl RestoreSession {
         let Some(engine) = engine.filter(|engine| may_abort(engine.story())) else { return };
         let job = &engine.job().order.job;
         if let Err(error) = self.remove(job).await {
-            tracing::error!(%job, error = %crate::observe::ErrorChain(&error), "not taken back");
+            tracing::error!(%job, error = %ErrorChain(&error), "not taken back");
         }
     }
 
@@ -101,9 +133,9 @@ impl RestoreSession {
 
     async fn plan(&self, order: &Order) -> Result<PlanFacts, RestoreError> {
         let (_, md5, contents) = self.contents(order).await?;
-        let running = self.tools.daemon.is_running().await?;
+        let process = self.tools.daemon.process().await?;
         let (order, directories) = (order.clone(), self.directories.clone());
-        blocking(move || plan::plan(&order, &directories, md5, contents, running)).await
+        blocking(move || plan::plan(&order, &directories, md5, contents, process.as_ref())).await
     }
 
     async fn stage(
@@ -128,7 +160,12 @@ impl RestoreSession {
             // Lets go of the lock of the one before.
             *mine = None;
             let (directories, tools) = (self.directories.clone(), self.tools.clone());
-            let engine = blocking(move || begin(order, &directories, tools, contents));
+            let process = tools.daemon.process().await?;
+            let sweeping = Arc::clone(&self.sweeping);
+            let engine = blocking(move || {
+                sweeping.wait();
+                begin(order, &directories, tools, contents, process.as_ref())
+            });
             *mine = Some(engine.await?);
         }
         let Some(engine) = mine.as_mut() else {
@@ -139,9 +176,9 @@ impl RestoreSession {
         }
         let staged = engine.stage(source, cancelled, listener).await;
         if matches!(staged, Err(RestoreError::CalledOff)) {
-            let job = engine.job().order.job.clone();
+            // The lock is kept until it is gone.
+            self.remove(&engine.job().order.job).await?;
             *mine = None;
-            self.remove(&job).await?;
         }
         staged
     }
@@ -204,7 +241,7 @@ impl RestoreSession {
         let mut story = found.story().clone();
         self.remove(job).await?;
         *engine = None;
-        story.ending = Some(Ending::Aborted);
+        (story.ending, story.error) = (Some(Ending::Aborted), None);
         let folder = Folder::of(job, self.directories.first()?);
         Ok(RestoreReply::Report(report::of_story(&story, &folder)))
     }
@@ -259,7 +296,9 @@ impl RestoreSession {
 
     async fn find(&self, job: &JobId) -> Result<Engine, RestoreError> {
         let (job, directories, tools) = (job.clone(), self.directories.clone(), self.tools.clone());
+        let sweeping = Arc::clone(&self.sweeping);
         blocking(move || {
+            sweeping.wait();
             let first = directories.first()?;
             let Some(found) = Job::read(&job, first)? else {
                 return Err(RestoreError::refused(
@@ -297,18 +336,19 @@ fn begin(
     directories: &Directories,
     tools: Tools,
     contents: Contents,
+    process: Option<&Process>,
 ) -> Result<Engine, RestoreError> {
     let disk: &dyn Disk = tools.disk.as_ref();
     let first = directories.first()?;
     let lock = NodeLock::take(first)?;
-    keep::sweep(directories, tools.clock.now(), disk)?;
+    keep::sweep(directories, &order.job, tools.clock.now(), disk)?;
     let known = Job::read(&order.job, first)?;
-    let known = known.filter(|known| known.contents == contents);
+    let known = known.filter(|known| *known.contents == contents);
     // What the node was like is written once: later it may be closed.
     let site = known.map_or_else(|| Site::of(directories), |known| Ok(known.site))?;
-    let job = Job { order, site, contents };
+    let job = Job { order, site, contents: Arc::new(contents) };
     let reports = report::all(directories)?;
-    if let Some(obstacle) = plan::obstacles(&job, &reports)?.into_iter().next() {
+    if let Some(obstacle) = obstacles(&job, &reports, process)?.into_iter().next() {
         let (why, remedy) = obstacle.split_once("; ").unwrap_or((&obstacle, "see its log"));
         return Err(RestoreError::refused(why, remedy));
     }

@@ -68,7 +68,6 @@ impl Plan {
         same_version(sight, &mut reasons, &mut refusals);
         same_tables(sight, &mut reasons);
         young_enough(sight, &mut reasons, &mut remarks);
-        fits(sight, &mut refusals);
         for job in sight.facts.jobs.iter().filter(|job| job.error.is_some() || job.fenced) {
             refusals.push(format!(
                 "restore {} was broken off on this node: `medusafs resume {}` or `medusafs undo {}` \
@@ -233,19 +232,6 @@ fn young_enough(sight: &Sight<'_>, reasons: &mut Vec<String>, remarks: &mut Vec<
     }
 }
 
-fn fits(sight: &Sight<'_>, refusals: &mut Vec<String>) {
-    for directory in &sight.facts.directories {
-        if directory.needed_bytes > directory.free_bytes {
-            refusals.push(format!(
-                "{} has {} bytes free and {} are needed",
-                directory.path.display(),
-                directory.free_bytes,
-                directory.needed_bytes
-            ));
-        }
-    }
-}
-
 fn few(names: &[String]) -> String {
     match names {
         [a, b, c, rest @ ..] if !rest.is_empty() => {
@@ -370,7 +356,7 @@ mod tests {
             tables: vec![live("orders")],
             facts: PlanFacts {
                 manifest: Md5([7; 16]),
-                directories: Vec::new(),
+                disks: Vec::new(),
                 files: 8,
                 bytes: 100,
                 files_here: 0,

@@ -29,12 +29,14 @@ pub(super) fn plan_text(plan: &Plan, sight: &Sight<'_>) -> String {
         facts.files_here,
         ByteSize(facts.bytes_here)
     ));
-    for directory in &facts.directories {
+    for disk in &facts.disks {
+        let paths: Vec<_> =
+            disk.directories.iter().map(|path| path.display().to_string()).collect();
         line(format!(
             "disk: {} has {} free and takes {}",
-            directory.path.display(),
-            ByteSize(directory.free_bytes),
-            ByteSize(directory.needed_bytes)
+            paths.join(" and "),
+            ByteSize(disk.free_bytes),
+            ByteSize(disk.needed_bytes)
         ));
     }
     let keyspaces: Vec<_> = facts.set_aside.keyspaces.iter().map(Keyspace::as_str).collect();

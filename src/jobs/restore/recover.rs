@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::agent::protocol::{JobReport, Reached as Milestone};
+use crate::agent::protocol::{Commands, JobReport, Reached as Milestone};
 use crate::cluster::Reached;
 use crate::model::{JobState, Phase};
 
@@ -75,7 +75,8 @@ async fn on_node(
         }
         Wish::None | Wish::Resume => {
             cx.board.moves_to(JobState::Stopping, Phase::Stop);
-            let resuming = target.agent.restore_resume(&report.job, cx.listener(&request.node));
+            let resuming =
+                target.agent.restore_resume(&report.job, commands(cx), cx.listener(&request.node));
             let resumed = watched(cx, &request.node, &target, resuming).await;
             judge(cx, request, resumed)?;
             finish(cx, request, &target, None).await
@@ -95,6 +96,12 @@ pub(super) async fn take_back_by_another(
     Ok((state, format!("{}\n{found}", lost.in_words())))
 }
 
+/// As they are now: that they were wrong may be why it was broken off.
+fn commands(cx: &Context) -> Commands {
+    let cassandra = &cx.config.cassandra;
+    Commands { stop: cassandra.stop_cmd.clone(), start: cassandra.start_cmd.clone() }
+}
+
 async fn undo(
     cx: &Context,
     request: &RestoreRequest,
@@ -102,7 +109,7 @@ async fn undo(
 ) -> Result<(JobState, String), JobError> {
     cx.board.moves_to(JobState::Stopping, Phase::Stop);
     let job = cx.board.folder().id().clone();
-    let undoing = target.agent.restore_undo(&job, cx.listener(&request.node));
+    let undoing = target.agent.restore_undo(&job, commands(cx), cx.listener(&request.node));
     let report = watched(cx, &request.node, target, undoing).await;
     match report {
         Ok(report) if report.error.is_none() => {

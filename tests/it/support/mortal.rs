@@ -10,12 +10,21 @@ use medusafs::agent::restore::{Disk, LocalDisk, Owner};
 
 /// How many changes are left to a process. The dead change nothing.
 #[derive(Debug)]
-pub(crate) struct Life(AtomicI64);
+pub(crate) struct Life {
+    left: AtomicI64,
+    /// Whether it lives on after the change that failed.
+    faints: bool,
+}
 
 impl Life {
     /// So many changes, and no more.
     pub(crate) fn of(changes: i64) -> Arc<Self> {
-        Arc::new(Self(AtomicI64::new(changes)))
+        Arc::new(Self { left: AtomicI64::new(changes), faints: false })
+    }
+
+    /// After so many changes one fails, as on a full disk; it goes on with the next.
+    pub(crate) fn fainting_after(changes: i64) -> Arc<Self> {
+        Arc::new(Self { left: AtomicI64::new(changes), faints: true })
     }
 
     /// A life without an end.
@@ -23,19 +32,25 @@ impl Life {
         Self::of(i64::MAX)
     }
 
-    /// Whether the end has come.
+    /// Whether the end has come, or the change that failed.
     pub(crate) fn is_over(&self) -> bool {
-        self.0.load(Ordering::SeqCst) < 0
+        self.left.load(Ordering::SeqCst) < 0
     }
 
     /// Takes one change from it. `last` is done instead by the change at which the end comes.
     pub(crate) fn spend_or(&self, last: impl FnOnce()) -> io::Result<()> {
-        match self.0.fetch_sub(1, Ordering::SeqCst) {
+        match self.left.fetch_sub(1, Ordering::SeqCst) {
             left if left > 0 => return Ok(()),
             0 => last(),
-            _ => self.0.store(-1, Ordering::SeqCst),
+            _ => {
+                self.left.store(-1, Ordering::SeqCst);
+                if self.faints {
+                    return Ok(());
+                }
+            }
         }
-        Err(io::Error::other("the machine is off"))
+        let why = if self.faints { "the disk is full" } else { "the machine is off" };
+        Err(io::Error::other(why))
     }
 
     /// Takes one change from it.
@@ -44,7 +59,8 @@ impl Life {
     }
 }
 
-/// The node's disks, as long as the process lives. The last line that it appends may be cut off.
+/// The node's disks, as long as the process lives. The last line that it appends is cut off, the
+/// last tree that it removes half there.
 #[derive(Debug)]
 pub(crate) struct MortalDisk(pub(crate) Arc<Life>);
 
@@ -106,7 +122,20 @@ impl Disk for MortalDisk {
     }
 
     fn remove_tree(&self, path: &Path) -> io::Result<()> {
-        self.0.spend()?;
+        self.0.spend_or(|| remove_half(path))?;
         LocalDisk.remove_tree(path)
+    }
+}
+
+fn remove_half(path: &Path) {
+    let Ok(entries) = std::fs::read_dir(path) else { return };
+    let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    for path in paths.iter().rev().step_by(2) {
+        if path.is_dir() {
+            std::fs::remove_dir_all(path).unwrap();
+        } else {
+            std::fs::remove_file(path).unwrap();
+        }
     }
 }

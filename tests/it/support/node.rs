@@ -12,7 +12,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use md5::{Digest, Md5 as Hasher};
 use medusafs::agent::restore::{
-    BackupFile, Contents, Daemon, Directories, Listener, Order, RestoreError, Source, Sources,
+    BackupFile, Contents, Daemon, Directories, Listener, Order, Process, RestoreError, Source,
+    Sources,
 };
 use medusafs::model::{HandClock, Keyspace, Md5, ObjectKey, TableDirectory, UnixSeconds};
 use parking_lot::{Condvar, Mutex};
@@ -158,8 +159,9 @@ impl Node {
             data: data.clone(),
             commit_log: emptied[0].clone(),
             whole: Mutex::default(),
-            behaviour: Mutex::new(Behaviour { running: true, ..Behaviour::default() }),
+            behaviour: Mutex::default(),
         });
+        cassandra.behaviour.lock().begin();
         let whole = [cassandra.served(), restored()];
         cassandra.whole.lock().extend(whole);
         let share =
@@ -223,7 +225,7 @@ impl Node {
     }
 
     pub(crate) fn power_cut(&self) {
-        self.cassandra.behaviour.lock().running = false;
+        self.cassandra.kill();
     }
 
     /// An init system, a configuration tool, a person. What they serve must be whole; see
@@ -237,9 +239,14 @@ impl Node {
         give_all(&self.data[0].join(path));
     }
 
+    /// Whether the data directories hold what was restored, served or not.
+    pub(crate) fn served_is_restored(&self) -> bool {
+        self.cassandra.served() == restored()
+    }
+
     pub(crate) fn assert_restored(&self) {
         assert!(self.fence().is_none());
-        assert!(self.cassandra.behaviour.lock().running, "Cassandra does not run");
+        assert!(self.cassandra.serves(), "Cassandra does not serve");
         assert_eq!(self.cassandra.served(), restored());
         assert!(!self.emptied[0].join("CommitLog-8-1.log").exists(), "it would be replayed");
     }
@@ -258,6 +265,11 @@ impl Node {
 
     pub(crate) fn share_hangs(&self) {
         self.share.mood.lock().hangs = true;
+    }
+
+    /// Whether a thread still has the share.
+    pub(crate) fn is_share_in_use(&self) -> bool {
+        Arc::strong_count(&self.share) > 1
     }
 
     pub(crate) fn share_answers_again(&self) {
@@ -299,9 +311,24 @@ fn restored() -> Served {
 
 #[derive(Debug, Default)]
 struct Behaviour {
-    running: bool,
+    /// The process's number; none if there is none.
+    process: Option<i32>,
+    /// Clients are taken.
+    serves: bool,
+    /// How many processes there have been.
+    processes: i32,
     refuses_to_stop: bool,
     refuses_to_start: bool,
+    /// For so many looks a process is seen that ends at the fence, whenever one was stopped.
+    is_restarted_for: u32,
+    restarted: u32,
+}
+
+impl Behaviour {
+    fn begin(&mut self) {
+        self.processes += 1;
+        (self.process, self.serves) = (Some(self.processes), true);
+    }
 }
 
 /// A Cassandra, across the lives of agents.
@@ -315,11 +342,21 @@ pub(crate) struct State {
 
 impl State {
     pub(crate) fn is_running(&self) -> bool {
-        self.behaviour.lock().running
+        self.behaviour.lock().process.is_some()
+    }
+
+    pub(crate) fn serves(&self) -> bool {
+        let behaviour = self.behaviour.lock();
+        behaviour.process.is_some() && behaviour.serves
     }
 
     pub(crate) fn kill(&self) {
-        self.behaviour.lock().running = false;
+        self.behaviour.lock().process = None;
+    }
+
+    /// A service manager starts it once more after each stop; it is seen for so many looks.
+    pub(crate) fn is_restarted_for(&self, looks: u32) {
+        self.behaviour.lock().is_restarted_for = looks;
     }
 
     pub(crate) fn refuses_to_stop(&self, refuses: bool) {
@@ -344,8 +381,9 @@ impl State {
     /// Starts it, as the real one does: not with an unreadable SSTable, nor on closed directories.
     fn start(&self) -> io::Result<()> {
         let mut behaviour = self.behaviour.lock();
-        if behaviour.running {
-            return Ok(());
+        if behaviour.process.is_some() {
+            let drained = || io::Error::other("it takes no clients");
+            return if behaviour.serves { Ok(()) } else { Err(drained()) };
         }
         if let Some(path) = self.unreadable_sstable() {
             return Err(io::Error::other(format!("unreadable sstable {}", path.display())));
@@ -372,7 +410,7 @@ impl State {
         let boot = self.commit_log.join("boot-CommitLog-8-3.log");
         fs::write(&boot, "what a start writes")?;
         chown(&boot, Some(CASSANDRA), Some(CASSANDRA))?;
-        behaviour.running = true;
+        behaviour.begin();
         Ok(())
     }
 }
@@ -399,12 +437,20 @@ fn refusal(error: &io::Error) -> RestoreError {
 
 #[async_trait]
 impl Daemon for PlayedCassandra {
-    async fn is_running(&self) -> Result<bool, RestoreError> {
-        Ok(self.state.is_running())
+    async fn process(&self) -> Result<Option<Process>, RestoreError> {
+        let mut behaviour = self.state.behaviour.lock();
+        let of = |pid| Process { pid, uid: CASSANDRA, started: 1, boot: String::new() };
+        if behaviour.process.is_none() && behaviour.restarted > 0 {
+            behaviour.restarted -= 1;
+            return Ok(Some(of(-1)));
+        }
+        Ok(behaviour.process.map(of))
     }
 
     async fn drain(&self, _: Duration) -> Result<(), RestoreError> {
-        self.spend()
+        self.spend()?;
+        self.state.behaviour.lock().serves = false;
+        Ok(())
     }
 
     async fn unit(&self) -> Option<String> {
@@ -425,6 +471,8 @@ impl Daemon for PlayedCassandra {
             return Err(refusal(&io::Error::other("Cassandra does not end")));
         }
         self.state.kill();
+        let mut behaviour = self.state.behaviour.lock();
+        behaviour.restarted = behaviour.is_restarted_for;
         Ok(())
     }
 
