@@ -1,7 +1,7 @@
 //! A finished upload becomes a backup that Medusa lists.
 //!
-//! Everything before `meta/manifest.json` can be taken back, and is if anything fails; from there
-//! on the backup is whole, and only its index may lack something, which asking again mends.
+//! What was written before `meta/manifest.json` is taken back if anything fails; from there on the
+//! backup is whole, and only its index may lack something, which asking again mends.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -16,13 +16,16 @@ use super::record::{objects_by_directory, read_record};
 use super::task::Task;
 use super::workers::in_parallel;
 use crate::medusa::{IndexFile, MetaFile, Mode};
-use crate::model::{Md5, ObjectKey, UnixSeconds};
+use crate::model::{BackupName, Md5, ObjectKey, UnixSeconds};
 use crate::store::{EntryKind, Kind, Stat, StoreError};
+
+/// A backup's name is shorter.
+const NAME_LIMIT: u64 = 4096;
 
 /// Directories that are looked at together.
 const LOOKS: usize = 8;
 
-/// Publishes the upload that waits at `place`.
+/// Publishes the upload that waits at `place`, or goes on where a publishing of it was cut off.
 pub(super) fn publish(
     place: &BackupPlace,
     request: &Publish,
@@ -53,7 +56,7 @@ struct Writer<'a> {
     place: &'a BackupPlace,
     request: &'a Publish,
     written: Vec<ObjectKey>,
-    /// What is to be removed if the manifest is never written.
+    /// What this very call has made: it goes again if the manifest is never written.
     undo: Vec<ObjectKey>,
 }
 
@@ -94,6 +97,9 @@ impl Writer<'_> {
         self.put(&index(IndexFile::Manifest)?, manifest, None)?;
         let text = finished.0.to_string();
         self.put(&index(IndexFile::Finished(finished))?, text.as_bytes(), None)?;
+        if self.is_overtaken(finished)? {
+            return Ok(());
+        }
         let tokenmap = self.request.tokenmap.as_bytes();
         for (key, bytes) in [
             (layout.latest_tokenmap(node)?, tokenmap),
@@ -103,6 +109,25 @@ impl Writer<'_> {
             self.written.push(key);
         }
         Ok(())
+    }
+
+    /// Whether the node's latest backup is a later one than this: a publishing that is finished
+    /// days after it died must not become the latest again.
+    fn is_overtaken(&self, finished: UnixSeconds) -> Result<bool, AgentError> {
+        let BackupPlace { store, layout, node, backup, .. } = self.place;
+        let named = match store.read(&layout.latest_name(node)?, NAME_LIMIT) {
+            Ok(text) => text,
+            Err(error) if error.is_not_found() || error.kind == Kind::TooLarge => return Ok(false),
+            Err(error) => return Err(error.into()),
+        };
+        let named =
+            std::str::from_utf8(&named).ok().and_then(|it| BackupName::parse(it.trim()).ok());
+        let Some(latest) = named.filter(|latest| latest != backup) else { return Ok(false) };
+        match store.stat(&layout.meta_file(node, &latest, MetaFile::Manifest)?) {
+            Ok(stat) => Ok(seconds(&stat) > finished),
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Writes an object that must not be there, or must be just this: then a publishing that died
@@ -123,17 +148,33 @@ impl Writer<'_> {
             Err(error) if error.is_exists() && is_same(self.place, key, bytes)? => {
                 store.stat(key)?
             }
-            other => other?,
+            Err(error) => return Err(error.into()),
+            Ok(stat) => {
+                self.undo.push(key.clone());
+                stat
+            }
         };
         self.written.push(key.clone());
-        self.undo.push(key.clone());
         Ok(stat)
     }
 
-    /// Removes what was written, newest first, and the directories that were only for it. The
-    /// index's directory is left: other nodes write there at this moment.
+    /// Removes what this call has made, newest first, and the directories that were only for it:
+    /// unless there is a manifest, which needs all of it. That of an earlier call counts, and one
+    /// that was named before its writing failed. The index's directory is left: other nodes write
+    /// there at this moment.
     fn take_back(&self, task: &Task) {
         let store = &self.place.store;
+        match self.place.is_published() {
+            Ok(false) => {}
+            Ok(true) => {
+                task.note("it is published already, and asking again completes its index");
+                return;
+            }
+            Err(error) => {
+                task.note(format!("nothing is taken back, as it may be published: {error}"));
+                return;
+            }
+        }
         let files = self.undo.iter().rev().map(|key| store.remove(key));
         let meta = self.place.layout.meta(&self.place.node, &self.place.backup);
         let own = self.place.own_directory().ok();
@@ -280,6 +321,99 @@ mod tests {
         fs::remove_dir(in_the_way).unwrap();
         publish(&node.place("one"), &request, &task()).unwrap();
         assert_eq!(node.restored("one"), node.live());
+    }
+
+    /// Puts a directory where each object is to lie, one after the other, and tells what becomes
+    /// of the rest. The record of the upload is put back first, as if nobody had removed it.
+    fn fail_at_each_step(second_time: bool) {
+        let done = uploaded(Mode::Differential);
+        let request = done.publish_request("one", Mode::Differential);
+        let steps = publish(&done.place("one"), &request, &task()).unwrap().written;
+        let manifest = "node1.example.com/one/meta/manifest.json";
+        let last_to_be_made = steps.len() - 2;
+        for failing in &steps[..last_to_be_made] {
+            let node = uploaded(Mode::Differential);
+            let (place, task) = (node.place("one"), task());
+            let record = node.root().join(place.record().unwrap().as_str());
+            let kept = fs::read(&record).unwrap();
+            // The time in the name of the last one is the manifest's, which is not written yet.
+            let finishes = failing.as_str().contains("/finished_");
+            let in_the_way = node.root().join(failing.as_str());
+            if second_time {
+                publish(&place, &request, &task).unwrap();
+                fs::create_dir_all(record.parent().unwrap()).unwrap();
+                fs::write(&record, kept).unwrap();
+                let written = node.stored();
+                let lost = written.keys().find(|key| {
+                    key.as_str() == failing.as_str() || finishes && key.contains("/finished_")
+                });
+                let lost = node.root().join(lost.unwrap());
+                fs::remove_file(&lost).unwrap();
+                fs::create_dir(&lost).unwrap();
+            } else if finishes || failing.as_str() == manifest {
+                // Whatever stands where the manifest goes is taken for one, and left alone.
+                continue;
+            } else {
+                fs::create_dir_all(&in_the_way).unwrap();
+            }
+            let before = node.stored();
+            publish(&place, &request, &task).unwrap_err();
+            let after = node.stored();
+            for (key, content) in &before {
+                assert_eq!(after.get(key), Some(content), "{key} is lost by failing at {failing}");
+            }
+            if !after.contains_key(manifest) {
+                assert_eq!(after, before, "failing at {failing}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_first_publishing_that_fails_at_any_step_leaves_nothing_or_a_whole_backup() {
+        fail_at_each_step(false);
+    }
+
+    #[test]
+    fn a_second_publishing_that_fails_at_any_step_takes_nothing_of_the_first_away() {
+        fail_at_each_step(true);
+    }
+
+    #[test]
+    fn what_a_manifest_needs_stays_if_its_own_writing_failed_after_it_was_named() {
+        let node = uploaded(Mode::Differential);
+        let (place, task) = (node.place("one"), task());
+        let request = node.publish_request("one", Mode::Differential);
+        let mut writer = Writer { place: &place, request: &request, written: vec![], undo: vec![] };
+        writer.begin().unwrap();
+        let manifest = place.meta(MetaFile::Manifest).unwrap();
+        place.store.put_new(&place.temporary, &manifest, b"[]").unwrap();
+        let before = node.stored();
+        writer.take_back(&task);
+        assert_eq!(node.stored(), before);
+        fs::remove_file(node.root().join(manifest.as_str())).unwrap();
+        writer.take_back(&task);
+        assert_eq!(node.stored().keys().filter(|key| key.contains("/meta/")).count(), 0);
+    }
+
+    #[test]
+    fn a_publishing_that_is_finished_late_is_not_the_latest_again() {
+        let node = uploaded(Mode::Full);
+        let (place, task) = (node.place("one"), task());
+        let record = node.root().join(place.record().unwrap().as_str());
+        let kept = fs::read(&record).unwrap();
+        let request = node.publish_request("one", Mode::Full);
+        publish(&place, &request, &task).unwrap();
+        fs::write(&record, kept).unwrap();
+        let later = node.root().join("node1.example.com/two/meta/manifest.json");
+        fs::create_dir_all(later.parent().unwrap()).unwrap();
+        fs::write(&later, "[]").unwrap();
+        let time = SystemTime::now() + Duration::from_hours(1);
+        fs::File::options().write(true).open(&later).unwrap().set_modified(time).unwrap();
+        let latest = node.root().join("index/latest_backup/node1.example.com/backup_name.txt");
+        fs::write(&latest, "two").unwrap();
+        publish(&place, &request, &task).unwrap();
+        assert_eq!(fs::read_to_string(&latest).unwrap(), "two");
+        assert!(!record.exists());
     }
 
     #[test]
