@@ -41,6 +41,9 @@ pub fn start_log(to: LogTo, filter: &str) {
         .with_env_filter(filter)
         .with_timer(Rfc3339)
         .with_target(false)
+        // It would tell of a line that cannot be written by a macro that panics if it cannot write:
+        // an agent whose connection broke would end in the middle of what it must finish.
+        .log_internal_errors(false)
         .with_ansi(false);
     let started = match to {
         LogTo::Stderr => builder.with_writer(io::stderr).try_init(),

@@ -1,6 +1,8 @@
 //! The backup side of an agent, as its own process, on real files.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use medusafs::agent::protocol::{
@@ -66,6 +68,19 @@ fn an_agent_whose_job_is_gone_clears_the_snapshot_that_it_took() {
     assert!(!node.snapshots_left().is_empty());
     assert_eq!(agent.hang_up(), Some(0));
     assert!(node.snapshots_left().is_empty());
+}
+
+#[test]
+fn an_agent_that_cannot_even_log_finishes_what_is_left_to_do() {
+    let node = node();
+    let mut agent = Agent::on(&node);
+    agent.ask(ShareWrite { nonce: "0123456789abcdef".to_owned() }).unwrap();
+    agent.ask(AgentNode::snapshot()).unwrap();
+    // No name of Cassandra's: where this stands, clearing ends with an error, which is logged.
+    let odd = node.path("data").join(OsStr::from_bytes(b"\xff/t-1/snapshots")).join(tag().as_str());
+    fs::create_dir_all(&odd).unwrap();
+    assert_eq!(agent.lose_the_line(), Some(0));
+    assert!(node.stored().is_empty(), "{:?}", node.stored().into_keys());
 }
 
 #[test]

@@ -196,12 +196,14 @@ impl Agent {
             .args(&command[1..])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let (tell, events) = channel();
         std::thread::spawn(move || {
             let mut talk = Conversation::new();
+            // It ends, and with it the pipe, at the first event that nobody waits for.
             for line in stdout.split(b'\n').map_while(Result::ok) {
                 let event = talk.line(&line).unwrap();
                 if event.is_some_and(|event| tell.send(event).is_err()) {
@@ -267,6 +269,22 @@ impl Agent {
     /// Waits until something has been copied.
     pub(crate) fn copies(&mut self) {
         while !matches!(self.event(), Event::Progress { progress, .. } if progress.bytes_new > 0) {}
+    }
+
+    /// Goes away as a host does whose sshd sees the connection die: nobody reads what the agent
+    /// writes or logs, or says anything. Waits for its end and tells its exit status.
+    pub(crate) fn lose_the_line(mut self) -> Option<i32> {
+        drop(self.child.stderr.take());
+        drop(std::mem::replace(&mut self.events, channel().1));
+        drop(self.stdin.take());
+        let until = Instant::now() + DEADLINE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(Instant::now() < until, "the agent does not end");
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Kills it as a power cut would.
