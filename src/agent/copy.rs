@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::path::Path;
 
 use md5::{Digest, Md5 as Hasher};
+use rustix::fs::{Timespec, Timestamps, UTIME_NOW, futimens};
 
 use super::error::AgentError;
 use super::limit::Limit;
@@ -111,7 +112,7 @@ impl<'a, T: Clone> Copier<'a, T> {
         let read = |error| AgentError::node_file("read", &file.path)(error);
         let mut source = Source::open(&file.path).map_err(read)?;
         let mut draft = self.place.store.draft(&self.place.temporary)?;
-        let (mut hasher, mut bytes) = (Hasher::new(), 0_u64);
+        let (mut hasher, mut bytes, mut unsynced) = (Hasher::new(), 0_u64, 0_u64);
         loop {
             let got = source.read(&mut self.buffer).map_err(read)?;
             if got == 0 {
@@ -124,6 +125,14 @@ impl<'a, T: Clone> Copier<'a, T> {
                 .write_all(piece)
                 .map_err(StoreError::about("write", draft.temporary().as_str()))?;
             bytes = bytes.saturating_add(got as u64);
+            unsynced = unsynced.saturating_add(got as u64);
+            // Of a large file no more than this waits in memory, where it would drive out what
+            // Cassandra reads, and would have one sync take minutes, as if the share hung.
+            if unsynced >= BATCH_BYTES {
+                draft.sync()?;
+                draft.forget_cached();
+                unsynced = 0;
+            }
             self.task.advance(|progress| {
                 progress.bytes_done = progress.bytes_done.saturating_add(got as u64);
                 progress.bytes_new = progress.bytes_new.saturating_add(got as u64);
@@ -203,6 +212,18 @@ impl<'a, T: Clone> Copier<'a, T> {
         let stat = self.place.store.stat(key)?;
         Ok(stat.size == bytes && hash_stored(self.place, key, self.task)? == md5)
     }
+}
+
+/// Brings an object to disk that somebody else wrote. It gets the time of now: Medusa's purge takes
+/// what no manifest names yet once that is as old as its grace period.
+pub(super) fn settle(place: &BackupPlace, key: &ObjectKey) -> Result<(), AgentError> {
+    let file = place.store.open_file(key)?;
+    let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+    if let Err(error) = futimens(&file, &Timestamps { last_access: now, last_modification: now }) {
+        // Another user's file: should a purge take it, publishing will notice.
+        tracing::debug!(%key, %error, "it keeps its time");
+    }
+    Ok(file.sync_all().map_err(StoreError::about("write", key.as_str()))?)
 }
 
 fn changed(path: &Path, listed: u64, read: u64) -> AgentError {

@@ -48,6 +48,8 @@ pub struct Hello {
     pub resolve_ip_addresses: bool,
     /// How nodetool is called here.
     pub nodetool: NodetoolSettings,
+    /// Seconds after which a share that lets nothing get on counts as hung.
+    pub share_seconds: u64,
 }
 
 /// How nodetool is called on a node.

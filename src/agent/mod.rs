@@ -4,6 +4,7 @@
 //! SSH and speaks [`protocol`] with it. The words of the wire are plain data and do no I/O.
 
 mod ask_nodetool;
+mod backup_lock;
 mod backup_protocol;
 mod conversation;
 mod copy;

@@ -2,10 +2,14 @@
 
 use crate::medusa::{IndexEntry, Layout, MetaFile};
 use crate::model::{BackupName, Fqdn, ObjectKey};
-use crate::store::{Store, StoreError};
+use crate::store::{EntryKind, Store, StoreError};
 
 use super::error::AgentError;
 use super::protocol::FaultKind;
+use super::task::Task;
+
+/// A full backup's own directory has its files in `data/KEYSPACE/TABLE`.
+const DOWN_TO_A_TABLE: u32 = 3;
 
 /// A node's backup in a store: the same names for upload, publishing and withdrawal.
 #[derive(Debug, Clone)]
@@ -70,7 +74,7 @@ impl BackupPlace {
 
     /// Takes back what an upload put here and no manifest names: tells how many files that were.
     /// Files of the pool stay, for the next backup or the collector.
-    pub(super) fn withdraw(&self) -> Result<u64, AgentError> {
+    pub(super) fn withdraw(&self, task: &Task) -> Result<u64, AgentError> {
         let is_ours = self.has(&self.record()?)?;
         if self.is_published()? || (!is_ours && self.is_begun()?) {
             let what = format!(
@@ -83,13 +87,28 @@ impl BackupPlace {
         if is_ours {
             files += self.take_back_index()?;
         }
-        files += self.store.remove_tree(&self.own_directory()?)?;
+        files += self.remove_in_parts(&self.own_directory()?, DOWN_TO_A_TABLE, task)?;
         match self.store.remove(&self.record()?) {
             Ok(()) => files += 1,
             Err(error) if error.is_not_found() => {}
             Err(error) => return Err(error.into()),
         }
         Ok(files)
+    }
+
+    /// Removes a directory, each part of it for itself: many files take long, and every part that
+    /// has gone is a sign of life.
+    fn remove_in_parts(&self, key: &ObjectKey, depth: u32, task: &Task) -> Result<u64, AgentError> {
+        let mut removed = 0;
+        if let Some(below) = depth.checked_sub(1) {
+            for entry in or_empty(self.store.names(Some(key)))? {
+                if entry.kind == EntryKind::Directory {
+                    removed += self.remove_in_parts(&key.join(&entry.name)?, below, task)?;
+                }
+            }
+        }
+        task.lives();
+        Ok(removed + self.store.remove_tree(key)?)
     }
 
     /// Removes what a publishing that died before its manifest left in the index.

@@ -407,7 +407,8 @@ mod tests {
         let later = node.root().join("node1.example.com/two/meta/manifest.json");
         fs::create_dir_all(later.parent().unwrap()).unwrap();
         fs::write(&later, "[]").unwrap();
-        let time = SystemTime::now() + Duration::from_hours(1);
+        // In the year 2100.
+        let time = UNIX_EPOCH + Duration::from_hours(130 * 365 * 24);
         fs::File::options().write(true).open(&later).unwrap().set_modified(time).unwrap();
         let latest = node.root().join("index/latest_backup/node1.example.com/backup_name.txt");
         fs::write(&latest, "two").unwrap();
@@ -462,9 +463,9 @@ mod tests {
                     assert_eq!(node.restored("one"), node.live());
                 } else if published.written[..died_after].iter().any(|key| key.as_str() == manifest)
                 {
-                    place.withdraw().unwrap_err();
+                    place.withdraw(&task).unwrap_err();
                 } else {
-                    place.withdraw().unwrap();
+                    place.withdraw(&task).unwrap();
                     assert!(node.stored().is_empty(), "{before:?}");
                 }
             }

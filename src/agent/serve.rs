@@ -33,7 +33,7 @@ const REQUESTS_AT_ONCE: usize = 32;
 const OUTBOX: usize = 256;
 
 /// How long a cancelled request may take to stop, before the agent goes on without it.
-const STOP_GRACE: Duration = Duration::from_secs(20);
+pub(super) const STOP_GRACE: Duration = Duration::from_secs(20);
 
 /// How long taking back may take: Cassandra's own tool and a share may both be slow.
 const UNDO_LIMIT: Duration = Duration::from_mins(1);

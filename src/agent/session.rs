@@ -8,21 +8,22 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
-use tracing::{error, warn};
+use tokio::time::{Instant, sleep, timeout};
+use tracing::warn;
 
 use super::ask_nodetool;
+use super::backup_lock::BackupLock;
 use super::error::AgentError;
 use super::facts::{data_directories, facts, read_yaml};
 use super::place::BackupPlace;
 use super::protocol::{
-    Cleared, Fault, FaultKind, Hello, Reply, Request, ShareWritten, SharedNonces, SnapshotTag,
-    Uploaded, Withdrawn,
+    Cleared, Fault, FaultKind, Hello, Reply, Request, ShareWritten, SharedNonces, Withdrawn,
 };
 use super::publish::publish;
 use super::restore_side::RestoreSide;
 use super::serve::Handler;
 use super::share::{nonce_key, probe, read_nonces, write_nonce};
-use super::snapshot;
+use super::snapshot::Snapshots;
 use super::task::{Task, on_a_thread};
 use super::upload::upload;
 use crate::cassandra::Nodetool;
@@ -36,6 +37,9 @@ const SHARE_LIMIT: Duration = Duration::from_secs(30);
 
 /// How long a share may hold on to work that is called off, before the agent lets go of it.
 const LET_GO: Duration = Duration::from_secs(10);
+
+/// How often it is looked whether work on the share gets on.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// The agent's side of a conversation.
 pub(super) struct Session {
@@ -52,16 +56,16 @@ struct Node {
     layout: Layout,
     nodetool: Nodetool,
     data: Vec<PathBuf>,
+    snapshots: Snapshots,
     store: OnceCell<Store>,
     /// This agent's own directory for temporary files, when no backup's node name says which.
     scratch: ObjectKey,
     restore: RestoreSide,
 }
 
+/// On the share: files, and directories with all that is in them.
 #[derive(Default)]
 struct Mine {
-    snapshots: BTreeSet<SnapshotTag>,
-    /// On the share: files, and directories with all that is in them.
     files: BTreeSet<ObjectKey>,
     directories: BTreeSet<ObjectKey>,
 }
@@ -100,6 +104,7 @@ impl Session {
                 .map_err(AgentError::from)?,
             restore: RestoreSide::new(nodetool.clone(), &hello, &yaml, Arc::clone(&self.clock)),
             store: OnceCell::new(),
+            snapshots: Snapshots::new(nodetool.clone(), data.clone(), Arc::clone(&self.clock)),
             hello: hello.clone(),
             layout,
             nodetool,
@@ -152,68 +157,54 @@ impl Session {
     }
 
     async fn answer(&self, request: Request, task: &Task) -> Result<Reply, Fault> {
-        if let Request::Hello(hello) = request {
-            return self.hello(hello).await;
-        }
-        let node = Arc::clone(self.node()?);
+        let node = self.node().cloned();
         match request {
             Request::Hello(hello) => self.hello(hello).await,
             Request::AskNodetool(wished) => {
-                Ok(ask_nodetool::ask(&node.nodetool, wished).await.into())
+                Ok(ask_nodetool::ask(&node?.nodetool, wished).await.into())
             }
-            Request::ShareWrite(request) => self.leave_nonce(&node, request.nonce).await,
+            Request::ShareWrite(request) => self.leave_nonce(&*node?, request.nonce).await,
             Request::ShareRead(request) => {
+                let node = node?;
                 let (store, layout) = (self.store(&node).await?, node.layout.clone());
                 let read = move || read_nonces(&store, &layout, &request.nonces);
                 let found = self.on_the_share("for the share to show nonces", read).await?;
                 Ok(SharedNonces { found }.into())
             }
             Request::ShareProbe(_) => {
+                let node = node?;
                 let (store, scratch) = (self.store(&node).await?, node.scratch.clone());
                 self.mine.lock().directories.insert(scratch.clone());
                 let clock = Arc::clone(&self.clock);
                 let probe = move || probe(&store, &scratch, &*clock);
                 Ok(self.on_the_share("for the share to take a probe", probe).await?.into())
             }
-            Request::Snapshot(request) => {
-                self.mine.lock().snapshots.insert(request.tag.clone());
-                let (nodetool, data) = (&node.nodetool, &node.data);
-                let taken = snapshot::take(nodetool, data, &request, &*self.clock, task).await;
-                if taken.as_ref().is_err_and(|fault| fault.kind == FaultKind::Exists) {
-                    // It is somebody else's.
-                    self.mine.lock().snapshots.remove(&request.tag);
-                }
-                Ok(taken?.into())
-            }
-            Request::Upload(request) => {
-                let place = self.place(&node, &request.node, &request.backup).await?;
-                let (data, for_thread) = (node.data.clone(), task.clone());
-                let work = on_a_thread("upload", move || {
-                    Ok(upload(&place, &data, &request, &for_thread)?)
-                });
-                let uploaded: Uploaded = or_let_go(task, work).await?;
-                Ok(uploaded.into())
-            }
-            Request::Publish(request) => {
-                let place = self.place(&node, &request.node, &request.backup).await?;
-                let for_thread = task.clone();
-                let work =
-                    on_a_thread("publish", move || Ok(publish(&place, &request, &for_thread)?));
-                Ok(or_let_go(task, work).await?.into())
-            }
+            Request::Snapshot(request) => Ok(node?.snapshots.take(&request, task).await?.into()),
             Request::Clear(request) => {
-                let (nodetool, data) = (&node.nodetool, &node.data);
-                let directories = snapshot::clear(nodetool, data, &request.tag).await?;
-                self.mine.lock().snapshots.remove(&request.tag);
+                let directories = node?.snapshots.clear(&request.tag, task).await?;
                 Ok(Cleared { directories }.into())
             }
-            Request::Withdraw(request) => {
+            Request::Upload(request) => {
+                let node = node?;
                 let place = self.place(&node, &request.node, &request.backup).await?;
-                let work = on_a_thread("withdraw", move || Ok(place.withdraw()?));
-                Ok(Withdrawn { files: or_let_go(task, work).await? }.into())
+                let data = node.data.clone();
+                let work = move |place: &_, task: &_| upload(place, &data, &request, task);
+                Ok(alone(&node, "upload", place, task, work).await?.into())
+            }
+            Request::Publish(request) => {
+                let node = node?;
+                let place = self.place(&node, &request.node, &request.backup).await?;
+                let work = move |place: &_, task: &_| publish(place, &request, task);
+                Ok(alone(&node, "publish", place, task, work).await?.into())
+            }
+            Request::Withdraw(request) => {
+                let node = node?;
+                let place = self.place(&node, &request.node, &request.backup).await?;
+                let files = alone(&node, "withdraw", place, task, BackupPlace::withdraw).await?;
+                Ok(Withdrawn { files }.into())
             }
             Request::Restore(request) => {
-                Ok(Reply::Restore(node.restore.handle(request, task).await?))
+                Ok(Reply::Restore(node?.restore.handle(request, task).await?))
             }
         }
     }
@@ -234,7 +225,7 @@ impl Session {
 
     /// Removes what this conversation left on the share and nobody needs.
     async fn clean_share(&self, store: Store) {
-        let Mine { files, directories, .. } = std::mem::take(&mut *self.mine.lock());
+        let Mine { files, directories } = std::mem::take(&mut *self.mine.lock());
         let clean = move || {
             for key in files {
                 match store.remove(&key) {
@@ -253,21 +244,59 @@ impl Session {
     }
 }
 
-/// Waits for work on the share. Once the request is cancelled the work ends by itself, or hangs:
-/// then it is left behind, for its thread answers to nothing but the share.
-async fn or_let_go<T>(
+/// Does work on a backup that no other agent of this node may do at the same time, on a thread of
+/// its own.
+async fn alone<T, W>(
+    node: &Node,
+    name: &str,
+    place: BackupPlace,
     task: &Task,
+    work: W,
+) -> Result<T, Fault>
+where
+    T: Send + 'static,
+    W: FnOnce(&BackupPlace, &Task) -> Result<T, AgentError> + Send + 'static,
+{
+    let lock = BackupLock::take(&place, task).await?;
+    let for_thread = task.clone();
+    let work = on_a_thread(name, move || {
+        // As long as the thread lives, which may be longer than anybody waits for it.
+        let _lock = lock;
+        Ok(work(&place, &for_thread)?)
+    });
+    while_it_gets_on(task, Duration::from_secs(node.hello.share_seconds), work).await
+}
+
+/// Waits for work on the share for as long as it gives signs of life. Once the request is cancelled
+/// the work ends by itself, or hangs: then it is left behind, for its thread answers to nothing but
+/// the share.
+async fn while_it_gets_on<T>(
+    task: &Task,
+    patience: Duration,
     work: impl Future<Output = Result<T, Fault>>,
 ) -> Result<T, Fault> {
-    tokio::pin!(work);
-    tokio::select! {
-        answer = &mut work => return answer,
-        () = task.cancelled() => {}
-    }
-    tokio::time::timeout(LET_GO, work).await.unwrap_or_else(|_elapsed| {
-        let what = "it was told to stop, and the share does not let it";
+    let hangs = |what: String| {
         let remedy = "see whether the share's server answers; what hangs ends when it does";
         Err(AgentError::wrong(FaultKind::ShareHangs, what, remedy).into())
+    };
+    tokio::pin!(work);
+    let (mut seen, mut since) = (task.signs_of_life(), Instant::now());
+    loop {
+        tokio::select! {
+            answer = &mut work => return answer,
+            () = task.cancelled() => break,
+            () = sleep(LOOK) => {}
+        }
+        if task.signs_of_life() != seen {
+            (seen, since) = (task.signs_of_life(), Instant::now());
+        } else if since.elapsed() >= patience {
+            // When the share answers at last, nothing more is done there.
+            task.cancel();
+            return hangs(format!("the share lets nothing get on since {} s", patience.as_secs()));
+        }
+    }
+    timeout(LET_GO, work).await.unwrap_or_else(|_elapsed| {
+        hangs("it was told to stop, and the share does not let it".to_owned())
     })
 }
 
@@ -280,14 +309,39 @@ impl Handler for Session {
     async fn undo(&self) {
         let Some(node) = self.node.get() else { return };
         node.restore.is_over().await;
-        let snapshots = std::mem::take(&mut self.mine.lock().snapshots);
-        for tag in snapshots {
-            if let Err(fault) = snapshot::clear(&node.nodetool, &node.data, &tag).await {
-                error!(%tag, %fault, "a snapshot is left");
-            }
-        }
+        node.snapshots.clear_all().await;
         if let Some(store) = node.store.get() {
             self.clean_share(store.clone()).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::fixture::task;
+
+    #[tokio::test(start_paused = true)]
+    async fn work_that_gives_no_sign_of_life_is_given_up_and_told_to_stop() {
+        let (task, begun) = (task(), Instant::now());
+        let hung = std::future::pending::<Result<(), Fault>>();
+        let fault = while_it_gets_on(&task, Duration::from_mins(1), hung).await.unwrap_err();
+        assert_eq!(fault.kind, FaultKind::ShareHangs);
+        assert!(fault.what.contains("60 s"), "{fault}");
+        assert!(begun.elapsed() < Duration::from_secs(65), "{:?}", begun.elapsed());
+        assert!(task.still_wanted().is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn work_that_gets_on_is_waited_for_however_long_it_takes() {
+        let task = task();
+        let slow = async {
+            for _ in 0..100 {
+                sleep(Duration::from_secs(50)).await;
+                task.still_wanted().map_err(AgentError::from)?;
+            }
+            Ok(7)
+        };
+        assert_eq!(while_it_gets_on(&task, Duration::from_mins(1), slow).await, Ok(7));
     }
 }

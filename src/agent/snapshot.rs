@@ -1,80 +1,207 @@
 //! Snapshots: taken by Cassandra, checked here, and cleared whatever happens.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
-use tracing::warn;
+use tokio::sync::{Mutex, MutexGuard};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+use tracing::{error, warn};
 
 use super::error::AgentError;
 use super::protocol::{Fault, FaultKind, Snapshot, SnapshotTag, SnapshotTaken};
 use super::snapshot_files::{snapshot_directories, snapshot_files};
 use super::task::{Cancelled, Task, on_a_thread};
-use crate::cassandra::Nodetool;
+use crate::cassandra::{Nodetool, NodetoolError};
 use crate::model::Clock;
+use crate::tasks::Scope;
 
 /// A flush of everything takes long on a node with much in its memtables.
 const SNAPSHOT_LIMIT: Duration = Duration::from_mins(10);
 
-/// A snapshot that is called off is taken to its end by Cassandra, if this agent waits or not. It
-/// waits so long, so that what is cleared afterwards is all of it.
+/// nodetool is not killed when that is over: its end tells that of the snapshot, which Cassandra
+/// takes to its end whoever waits.
+const NODETOOL_LIMIT: Duration = Duration::from_hours(6);
+
+/// How long a snapshot that is called off is waited for by the request that took it.
 const CALLED_OFF_LIMIT: Duration = Duration::from_secs(15);
+
+/// How long clearing waits for the end of the taking: less than the job waits for the clearing.
+const STILL_TAKEN_LIMIT: Duration = Duration::from_mins(8);
+
+/// The same when the conversation is over and the agent goes.
+const LAST_WAIT: Duration = Duration::from_secs(30);
 
 const CLEAR_LIMIT: Duration = Duration::from_secs(45);
 
 /// The keyspace that every snapshot of a whole node has.
 const ALWAYS_THERE: &str = "system_schema";
 
-/// Takes the snapshot and checks that it is whole. On failure, and when called off, it is cleared.
-pub(super) async fn take(
-    nodetool: &Nodetool,
-    data_directories: &[PathBuf],
-    request: &Snapshot,
-    clock: &dyn Clock,
-    task: &Task,
-) -> Result<SnapshotTaken, Fault> {
-    let tag = &request.tag;
-    must_be_new(data_directories, tag).await?;
-    task.still_wanted().map_err(AgentError::from)?;
-    let (begun, started) = (clock.now(), Instant::now());
-    let taken = match ask(nodetool, request, task).await {
-        Ok(()) => check(data_directories, tag).await,
-        Err(error) => Err(error),
-    };
-    match taken {
-        Ok((tables, files, bytes)) => {
-            let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-            Ok(SnapshotTaken { tables, files, bytes, begun, took_ms })
+/// A conversation's snapshots. One is taken or cleared at a time: to clear what Cassandra still
+/// takes would leave the part that comes afterwards.
+pub(super) struct Snapshots {
+    nodetool: Nodetool,
+    data_directories: Vec<PathBuf>,
+    clock: Arc<dyn Clock>,
+    /// Where nodetool runs, which nobody may be waiting for.
+    scope: Scope,
+    mine: Mutex<Mine>,
+}
+
+#[derive(Default)]
+struct Mine {
+    /// Those that were begun, and are to be cleared when the conversation is over.
+    tags: BTreeSet<SnapshotTag>,
+    /// What nodetool was asked for and has not answered.
+    pending: Option<Pending>,
+}
+
+struct Pending {
+    tag: SnapshotTag,
+    answer: JoinHandle<Option<Result<(), NodetoolError>>>,
+}
+
+impl Snapshots {
+    /// Those of the node with these data directories; none has been taken.
+    pub(super) fn new(
+        nodetool: Nodetool,
+        data_directories: Vec<PathBuf>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let (scope, mine) = (Scope::new(), Mutex::default());
+        Self { nodetool, data_directories, clock, scope, mine }
+    }
+
+    /// Takes the snapshot and checks that it is whole. On failure, and when called off, it is
+    /// cleared, or remembered as one that is to be cleared while Cassandra still takes it.
+    pub(super) async fn take(
+        &self,
+        request: &Snapshot,
+        task: &Task,
+    ) -> Result<SnapshotTaken, Fault> {
+        let tag = &request.tag;
+        let mut mine = self.mine(task).await?;
+        if let Some(pending) = &mine.pending {
+            return Err(still_taken(&pending.tag));
         }
-        Err(fault) => {
-            if let Err(error) = clear(nodetool, data_directories, tag).await {
-                task.note(format!("the snapshot {tag} could not be cleared: {error}"));
+        must_be_new(&self.data_directories, tag).await?;
+        task.still_wanted().map_err(AgentError::from)?;
+        mine.tags.insert(tag.clone());
+        let (begun, started) = (self.clock.now(), Instant::now());
+        mine.pending = Some(self.ask(request));
+        let taken = match mine.answer(task).await {
+            Ok(()) => check(&self.data_directories, tag).await,
+            Err(fault) => Err(fault),
+        };
+        match taken {
+            Ok((tables, files, bytes)) => {
+                let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+                Ok(SnapshotTaken { tables, files, bytes, begun, took_ms })
             }
-            Err(fault)
+            Err(fault) if fault.kind == FaultKind::Exists => {
+                // Somebody else was faster: it is his.
+                mine.tags.remove(tag);
+                Err(fault)
+            }
+            Err(fault) => {
+                if let Err(error) = self.clear_of(&mut mine, tag, CALLED_OFF_LIMIT).await {
+                    task.note(format!("the snapshot {tag} could not be cleared yet: {error}"));
+                }
+                Err(fault)
+            }
+        }
+    }
+
+    /// Removes a snapshot, of this conversation or of one that died. Waits until Cassandra has
+    /// taken it to its end, and fails if that takes too long. Tells how many directories there
+    /// were.
+    pub(super) async fn clear(&self, tag: &SnapshotTag, task: &Task) -> Result<u64, Fault> {
+        let mut mine = self.mine(task).await?;
+        tokio::select! {
+            cleared = self.clear_of(&mut mine, tag, STILL_TAKEN_LIMIT) => cleared,
+            () = task.cancelled() => Err(AgentError::from(Cancelled).into()),
+        }
+    }
+
+    /// The conversation is over: clears all that is left.
+    pub(super) async fn clear_all(&self) {
+        let mut mine = self.mine.lock().await;
+        for tag in mine.tags.clone() {
+            if let Err(fault) = self.clear_of(&mut mine, &tag, LAST_WAIT).await {
+                error!(%tag, %fault, "a snapshot is left");
+            }
+        }
+    }
+
+    async fn mine(&self, task: &Task) -> Result<MutexGuard<'_, Mine>, Fault> {
+        tokio::select! {
+            mine = self.mine.lock() => Ok(mine),
+            () = task.cancelled() => Err(AgentError::from(Cancelled).into()),
+        }
+    }
+
+    fn ask(&self, request: &Snapshot) -> Pending {
+        let (nodetool, tag) = (self.nodetool.clone(), request.tag.clone());
+        let ttl = request.ttl_seconds.map(Duration::from_secs);
+        let asked = async move { nodetool.snapshot(tag.as_str(), ttl, NODETOOL_LIMIT).await };
+        Pending { tag: request.tag.clone(), answer: self.scope.spawn(asked) }
+    }
+
+    async fn clear_of(
+        &self,
+        mine: &mut Mine,
+        tag: &SnapshotTag,
+        patience: Duration,
+    ) -> Result<u64, Fault> {
+        if let Some(pending) = mine.pending.as_mut().filter(|pending| pending.tag == *tag) {
+            if timeout(patience, &mut pending.answer).await.is_err() {
+                return Err(still_taken(tag));
+            }
+            mine.pending = None;
+        }
+        let directories = clear(&self.nodetool, &self.data_directories, tag).await?;
+        mine.tags.remove(tag);
+        Ok(directories)
+    }
+}
+
+impl Mine {
+    /// What nodetool says of the snapshot. It stays pending if that is not waited for.
+    async fn answer(&mut self, task: &Task) -> Result<(), Fault> {
+        let Some(pending) = self.pending.as_mut() else { return Ok(()) };
+        let answer = tokio::select! {
+            answer = &mut pending.answer => answer,
+            () = task.cancelled() => return Err(AgentError::from(Cancelled).into()),
+            () = sleep(SNAPSHOT_LIMIT) => {
+                let limit = SNAPSHOT_LIMIT.as_secs();
+                let what = format!("Cassandra has not taken the snapshot within {limit} s");
+                let remedy = "see in its log what it flushes, and whether its disk keeps up";
+                return Err(AgentError::wrong(FaultKind::TimedOut, what, remedy).into());
+            }
+        };
+        self.pending = None;
+        match answer {
+            Ok(Some(asked)) => asked.map_err(|error| AgentError::from(error).into()),
+            Ok(None) => Err(AgentError::from(Cancelled).into()),
+            Err(died) => Err(AgentError::wrong(FaultKind::Bug, died.to_string(), "").into()),
         }
     }
 }
 
-async fn ask(nodetool: &Nodetool, request: &Snapshot, task: &Task) -> Result<(), Fault> {
-    let ttl = request.ttl_seconds.map(Duration::from_secs);
-    let asked = nodetool.snapshot(request.tag.as_str(), ttl, SNAPSHOT_LIMIT);
-    tokio::pin!(asked);
-    tokio::select! {
-        answer = &mut asked => return answer.map_err(|error| AgentError::from(error).into()),
-        () = task.cancelled() => {}
-    }
-    if tokio::time::timeout(CALLED_OFF_LIMIT, asked).await.is_err() {
-        warn!(tag = %request.tag, "Cassandra still takes a snapshot that nobody wants");
-    }
-    Err(AgentError::from(Cancelled).into())
+fn still_taken(tag: &SnapshotTag) -> Fault {
+    let what = format!("Cassandra still takes the snapshot {tag}, which nobody wants any more");
+    let remedy = "it can be cleared when `nodetool snapshot` has ended";
+    AgentError::wrong(FaultKind::TimedOut, what, remedy).into()
 }
 
 async fn must_be_new(data_directories: &[PathBuf], tag: &SnapshotTag) -> Result<(), Fault> {
     if directories_of(data_directories, tag).await?.is_empty() {
         return Ok(());
     }
-    let what = format!("this node has a snapshot {tag} already");
-    let remedy =
-        "another backup of that name is at work here, or one was killed: clear the snapshot";
+    let what = format!("this node has a snapshot {tag} already, and it is not this job's");
+    let remedy = "see whose it is, and clear it by `nodetool clearsnapshot -t` if nobody wants it";
     Err(AgentError::wrong(FaultKind::Exists, what, remedy).into())
 }
 
@@ -106,7 +233,7 @@ async fn check(data_directories: &[PathBuf], tag: &SnapshotTag) -> Result<(u64, 
 /// Cassandra finds its snapshots by looking for these directories, so that removing them is as
 /// good as `nodetool clearsnapshot`, a Java start cheaper, and works while Cassandra is down. Where
 /// this agent may not, Cassandra is asked.
-pub(super) async fn clear(
+async fn clear(
     nodetool: &Nodetool,
     data_directories: &[PathBuf],
     tag: &SnapshotTag,
@@ -150,4 +277,86 @@ async fn directories_of(
         Ok(found)
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::fixture::task;
+    use crate::config::NodetoolSettings;
+    use crate::model::SystemClock;
+    use std::fs;
+    use std::path::Path;
+
+    /// A node whose nodetool is this shell script, `$TABLE` being where the second of two tables
+    /// has its snapshots.
+    fn snapshots(folder: &Path, script: &str) -> Snapshots {
+        let table = folder.join("ks/b-2/snapshots");
+        let settings = NodetoolSettings {
+            executable: "/bin/sh".to_owned(),
+            flags: vec![
+                "-c".to_owned(),
+                format!("cd {}; TABLE={}; {script}", folder.display(), table.display()),
+                "sh".to_owned(),
+            ],
+            ssl: false,
+            username: None,
+            password: None,
+            host: None,
+            port: None,
+        };
+        fs::create_dir_all(folder.join("ks/a-1/snapshots")).unwrap();
+        fs::create_dir_all(table).unwrap();
+        let nodetool = Nodetool::new(settings, folder);
+        Snapshots::new(nodetool, vec![folder.to_owned()], Arc::new(SystemClock))
+    }
+
+    fn request() -> Snapshot {
+        Snapshot { tag: SnapshotTag::parse("medusafs-x").unwrap(), ttl_seconds: None }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_cassandra_still_takes_counts_as_cleared_only_once_it_has_been_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let script = "mkdir ks/a-1/snapshots/medusafs-x; until [ -e go ]; do sleep 0.02; done; \
+                      mkdir $TABLE/medusafs-x";
+        let snapshots = snapshots(folder, script);
+        let (request, task) = (request(), task());
+        let begun = folder.join("ks/a-1/snapshots/medusafs-x");
+        let call_off = async {
+            while !begun.exists() {
+                tokio::task::yield_now().await;
+            }
+            task.cancel();
+        };
+        let (taken, ()) = tokio::join!(snapshots.take(&request, &task), call_off);
+        assert_eq!(taken.unwrap_err().kind, FaultKind::Cancelled);
+        let again = crate::agent::fixture::task();
+        let fault = snapshots.clear(&request.tag, &again).await.unwrap_err();
+        assert_eq!(fault.kind, FaultKind::TimedOut);
+        assert!(begun.exists());
+        let fault = snapshots.take(&request, &again).await.unwrap_err();
+        assert_eq!(fault.kind, FaultKind::TimedOut);
+        tokio::time::resume();
+        fs::write(folder.join("go"), "").unwrap();
+        assert_eq!(snapshots.clear(&request.tag, &again).await, Ok(2));
+        assert!(!begun.exists() && !folder.join("ks/b-2/snapshots/medusafs-x").exists());
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_that_somebody_else_took_at_the_same_moment_is_his() {
+        let folder = tempfile::tempdir().unwrap();
+        let script =
+            "mkdir $TABLE/medusafs-x; echo 'error: Snapshot x already exists.' >&2; exit 2";
+        let snapshots = snapshots(folder.path(), script);
+        let fault = snapshots.take(&request(), &task()).await.unwrap_err();
+        assert_eq!(fault.kind, FaultKind::Exists);
+        snapshots.clear_all().await;
+        let his = folder.path().join("ks/b-2/snapshots/medusafs-x");
+        assert!(his.exists());
+        let fault = snapshots.take(&request(), &task()).await.unwrap_err();
+        assert_eq!(fault.kind, FaultKind::Exists);
+        assert!(his.exists());
+    }
 }

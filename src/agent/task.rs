@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use thiserror::Error;
@@ -27,13 +28,15 @@ pub(super) struct Task {
     cancelled: CancellationToken,
     events: mpsc::Sender<Event>,
     progress: Arc<Mutex<Progress>>,
+    signs_of_life: Arc<AtomicU64>,
     vital: TaskTracker,
 }
 
 impl Task {
     pub(super) fn new(id: RequestId, events: mpsc::Sender<Event>, vital: TaskTracker) -> Self {
         let cancelled = CancellationToken::new();
-        Self { id, cancelled, events, progress: Arc::default(), vital }
+        let (progress, signs_of_life) = (Arc::default(), Arc::default());
+        Self { id, cancelled, events, progress, signs_of_life, vital }
     }
 
     /// Which request.
@@ -41,9 +44,21 @@ impl Task {
         self.id
     }
 
-    /// Fails once the request has been cancelled. Cheap: ask before every buffer.
+    /// Fails once the request has been cancelled. Cheap: ask before every buffer, and before
+    /// everything else that waits for a disk or a share. Who asks lives.
     pub(super) fn still_wanted(&self) -> Result<(), Cancelled> {
+        self.lives();
         if self.cancelled.is_cancelled() { Err(Cancelled) } else { Ok(()) }
+    }
+
+    /// A sign that the work gets on, for what is done whether it is wanted or not.
+    pub(super) fn lives(&self) {
+        self.signs_of_life.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many signs there were: with none in a while the work hangs.
+    pub(super) fn signs_of_life(&self) -> u64 {
+        self.signs_of_life.load(Ordering::Relaxed)
     }
 
     /// Done when the request has been cancelled.

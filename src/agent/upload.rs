@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use super::copy::{Copier, Copy, How, Placed, hash_source, hash_stored};
+use super::copy::{Copier, Copy, How, Placed, hash_source, hash_stored, settle};
 use super::error::AgentError;
 use super::known::{Known, table_key};
 use super::limit::Limit;
@@ -37,12 +37,12 @@ pub(super) fn upload(
 ) -> Result<Uploaded, AgentError> {
     place.must_be_new()?;
     // What an upload that was killed has left of this very backup.
-    place.withdraw()?;
+    place.withdraw(task)?;
     let work = Work::of(place, data_directories, request, task)?;
     let uploaded = work.run();
     if uploaded.is_err() && request.mode == Mode::Full {
         // The first error is the one to tell: what stays is taken back by the next try.
-        if let Err(error) = place.withdraw() {
+        if let Err(error) = place.withdraw(task) {
             task.note(format!("not everything could be taken back: {error}"));
         }
     }
@@ -126,6 +126,7 @@ impl<'a> Work<'a> {
         }
         self.must_fit(&copies)?;
         placed.extend(self.copy_all(copies)?);
+        self.sync_adopted(&placed)?;
         self.sync_directories(&placed)?;
         self.record(&placed)
     }
@@ -197,6 +198,17 @@ impl<'a> Work<'a> {
             what,
             "free space on the share, or raise the quota",
         ))
+    }
+
+    /// Brings to disk what others wrote: a Medusa that died has not, and what was hashed may have
+    /// been in memory alone.
+    fn sync_adopted(&self, placed: &HashMap<FileIndex, Placed>) -> Result<(), AgentError> {
+        let adopted: Vec<_> = placed.values().filter(|it| it.how == How::Adopted).collect();
+        let each = |(): &mut (), adopted: &&Placed| {
+            self.task.still_wanted()?;
+            settle(self.place, &adopted.key)
+        };
+        in_parallel(self.threads, &adopted, || (), each, |()| Ok(()))
     }
 
     /// Brings the new names to disk.
@@ -278,6 +290,7 @@ mod tests {
     use crate::agent::protocol::Fault;
     use crate::agent::publish::publish;
     use std::fs;
+    use std::time::{Duration, UNIX_EPOCH};
 
     fn back_up(node: &Fixture, backup: &str, mode: Mode) -> Uploaded {
         let (place, task) = (node.place(backup), task());
@@ -339,13 +352,19 @@ mod tests {
         // A kill leaves whole files under their names, and half ones in the temporary directory.
         let pool = node.root().join("node1.example.com/data").join(ORDERS);
         fs::create_dir_all(&pool).unwrap();
-        fs::write(pool.join("nb-1-big-Data.db"), "rows").unwrap();
+        let data = pool.join("nb-1-big-Data.db");
+        fs::write(&data, "rows").unwrap();
+        let long_ago = UNIX_EPOCH + Duration::from_hours(1);
+        fs::File::options().write(true).open(&data).unwrap().set_modified(long_ago).unwrap();
         fs::write(pool.join("nb-1-big-Filter.db"), "FILTER").unwrap();
         let half = node.root().join(place.temporary.as_str());
         fs::create_dir_all(&half).unwrap();
         fs::write(half.join("4711-0-x"), "ro").unwrap();
         let uploaded = back_up(&node, "one", Mode::Differential);
         assert_eq!((uploaded.adopted, uploaded.variants), (1, 1));
+        // Medusa's purge takes what no manifest names and is as old as its grace period.
+        let modified = fs::metadata(&data).unwrap().modified().unwrap();
+        assert!(modified > long_ago + Duration::from_hours(1));
         assert_eq!(node.stored().keys().filter(|key| key.contains("/tmp/")).count(), 0);
     }
 
@@ -356,7 +375,7 @@ mod tests {
         fs::create_dir_all(&meta).unwrap();
         fs::write(meta.join("schema.cql"), "CREATE KEYSPACE shop;").unwrap();
         let before = node.stored();
-        let fault = Fault::from(node.place("one").withdraw().unwrap_err());
+        let fault = Fault::from(node.place("one").withdraw(&task()).unwrap_err());
         assert_eq!(fault.kind, FaultKind::Exists);
         assert_eq!(node.stored(), before);
     }

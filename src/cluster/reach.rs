@@ -181,6 +181,7 @@ impl Reach {
                 port: nodetool.port,
                 ssl: nodetool.ssl,
             },
+            share_seconds: self.config.medusafs.deadline.as_secs().max(60),
         }
     }
 }

@@ -104,6 +104,7 @@ impl AgentNode {
                 port: None,
                 ssl: false,
             },
+            share_seconds: 60,
         }
     }
 
@@ -273,6 +274,10 @@ impl Agent {
 
     /// Goes away as a host does whose sshd sees the connection die: nobody reads what the agent
     /// writes or logs, or says anything. Waits for its end and tells its exit status.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "no other way waits for a process and not for ever"
+    )]
     pub(crate) fn lose_the_line(mut self) -> Option<i32> {
         drop(self.child.stderr.take());
         drop(std::mem::replace(&mut self.events, channel().1));
