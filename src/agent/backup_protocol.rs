@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::medusa::Mode;
-use crate::model::{BackupName, Fqdn, Md5, ObjectKey, UnixSeconds};
+use crate::model::{BackupName, Fqdn, JobId, Md5, ObjectKey, UnixSeconds};
 
 /// A snapshot's tag that medusafs may take and clear: one directory name that begins `medusa`, so
 /// that no mistake of ours clears what somebody else keeps.
@@ -25,9 +25,10 @@ pub struct SnapshotTag(Arc<str>);
 pub struct SnapshotTagError(pub String);
 
 impl SnapshotTag {
-    /// The tag that Medusa, too, gives a backup's snapshot: `medusa-NAME`.
-    pub fn of(backup: &BackupName) -> Result<Self, SnapshotTagError> {
-        Self::parse(&format!("medusa-{backup}"))
+    /// The tag of a job's snapshot: `medusafs-JOB`. Medusa's own is `medusa-NAME`, so that neither
+    /// takes the other's snapshot for its own, nor a job that of an earlier one of that name.
+    pub fn of(job: &JobId) -> Result<Self, SnapshotTagError> {
+        Self::parse(&format!("medusafs-{job}"))
     }
 
     /// Takes a tag.
@@ -274,12 +275,23 @@ pub struct Withdrawn {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::JobKind;
     use test_case::test_case;
 
     #[test_case("medusa-nightly"; "Medusa's own")]
     #[test_case("medusafs-before-20261122T161400Z-restore-x"; "before an import")]
     fn a_tag_of_ours_is_taken(tag: &str) {
         assert_eq!(SnapshotTag::parse(tag).unwrap().as_str(), tag);
+    }
+
+    #[test]
+    fn a_job_s_tag_is_neither_medusa_s_nor_another_job_s() {
+        let tag = |second| {
+            let job = JobId::new(UnixSeconds(second), JobKind::Backup, "nightly").unwrap();
+            SnapshotTag::of(&job).unwrap()
+        };
+        assert_eq!(tag(1_795_364_040).as_str(), "medusafs-20261122T161400Z-backup-nightly");
+        assert_ne!(tag(1_795_364_040), tag(1_795_364_041));
     }
 
     #[test_case(""; "empty")]

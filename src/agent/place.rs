@@ -26,8 +26,7 @@ impl BackupPlace {
     /// Where a finished upload's manifest waits to be published. It is there exactly as long as
     /// the backup lies whole on the share and is not in Medusa's index.
     pub(super) fn record(&self) -> Result<ObjectKey, AgentError> {
-        let below = format!("uploads/{}/{}.json", self.node, self.backup);
-        Ok(self.layout.own()?.join(&below)?)
+        Ok(self.layout.upload_record(&self.node, &self.backup)?)
     }
 
     /// A file of the backup's `meta`.

@@ -146,7 +146,7 @@ fn record(
     let (store, layout, claim, job) = (store.clone(), layout.clone(), claim.clone(), job.clone());
     let share = store.path().to_owned();
     let write = move || -> Result<(), Failure> {
-        let lease = leases.acquire(&LeaseName::Cluster, &owner).map_err(|error| {
+        let lease = leases.acquire(&LeaseName::Cluster, &owner, |_| false).map_err(|error| {
             let exit = match error {
                 LeaseError::Held(_) => Exit::Busy,
                 LeaseError::Lost | LeaseError::Store(_) => Exit::Unreachable,

@@ -62,6 +62,12 @@ impl Control {
         self.said("wish")
     }
 
+    /// When that was asked for, by this host's clock.
+    pub(super) fn wished_at(&self) -> Option<UnixSeconds> {
+        let written = fs::metadata(self.path.join("wish")).and_then(|stat| stat.modified());
+        written.ok().map(UnixSeconds::from)
+    }
+
     /// The job has ended: what was wished of it counts no more.
     pub fn forget_wish(&self) {
         self.forget("wish");

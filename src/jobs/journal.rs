@@ -34,6 +34,12 @@ pub enum Record {
         /// The node.
         node: Fqdn,
     },
+    /// What the backup will lack whatever comes of the publishing, in words: nodes that have not
+    /// copied everything, and changes of the ring. Written before the first `PublishBegins`.
+    Lacking {
+        /// A sentence for each; none if every node that it is for can be published.
+        what: Vec<String>,
+    },
     /// This node's meta files and index entries are about to be written.
     PublishBegins {
         /// The node.
@@ -41,6 +47,11 @@ pub enum Record {
     },
     /// They are written; this node's backup is finished.
     Published {
+        /// The node.
+        node: Fqdn,
+    },
+    /// What this node had copied is taken back: nothing of it was published.
+    Withdrawn {
         /// The node.
         node: Fqdn,
     },
@@ -59,8 +70,23 @@ pub enum Record {
         /// The node.
         node: Fqdn,
     },
-    /// Everything is taken back on the node.
+    /// The node is about to be told to put back what it had.
+    UndoBegins {
+        /// The node.
+        node: Fqdn,
+    },
+    /// The stage is taken back: nothing of this job is on the node, and nothing was changed.
+    TakenBack {
+        /// The node.
+        node: Fqdn,
+    },
+    /// What was set aside is put back on the node.
     Undone {
+        /// The node.
+        node: Fqdn,
+    },
+    /// The node has nothing any more of a restore that was told to swap: its time is over.
+    Gone {
         /// The node.
         node: Fqdn,
     },
@@ -72,6 +98,8 @@ pub struct Journal {
     path: PathBuf,
     file: File,
     records: Vec<Record>,
+    /// The bytes of the file that are whole records.
+    whole: u64,
 }
 
 impl Journal {
@@ -104,7 +132,7 @@ impl Journal {
         }
         // What comes next must not be glued to half a line.
         file.set_len(whole).map_err(wrong("mend"))?;
-        Ok(Self { path: path.to_owned(), file, records })
+        Ok(Self { path: path.to_owned(), file, records, whole })
     }
 
     /// Every record so far, oldest first.
@@ -112,17 +140,21 @@ impl Journal {
         &self.records
     }
 
-    /// Writes a record down; when this returns, it outlives a power cut.
+    /// Writes a record down; when this returns, it outlives a power cut. One that fails leaves the
+    /// journal as it was.
     pub fn write(&mut self, record: Record) -> Result<(), JobsError> {
         let mut line = serde_json::to_vec(&record)
             .map_err(|source| JobsError::Damaged { path: self.path.clone(), source })?;
         line.push(b'\n');
-        let written = |file: &mut File| file.write_all(&line).and_then(|()| file.sync_data());
-        written(&mut self.file).map_err(|source| JobsError::Folder {
-            doing: "write",
-            path: self.path.clone(),
-            source,
-        })?;
+        let written = self.file.write_all(&line).and_then(|()| self.file.sync_data());
+        if let Err(source) = written {
+            // A full disk takes half a line: the next one must not be glued to it.
+            if let Err(error) = self.file.set_len(self.whole) {
+                tracing::error!(%error, path = %self.path.display(), "half a line stays");
+            }
+            return Err(JobsError::Folder { doing: "write", path: self.path.clone(), source });
+        }
+        self.whole = self.whole.saturating_add(line.len() as u64);
         self.records.push(record);
         Ok(())
     }
@@ -163,5 +195,27 @@ mod tests {
             Journal::open(&path).unwrap().records(),
             [published("node1"), published("node3")]
         );
+    }
+
+    #[test]
+    fn a_record_that_finds_no_room_leaves_the_journal_as_it_was() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let flags = rustix::mount::MountFlags::empty();
+        rustix::mount::mount("none", directory.path(), "tmpfs", flags, c"size=8k").unwrap();
+        let path = directory.path().join("journal");
+        let long = |letter: &str| Record::Lacking { what: vec![letter.repeat(6000)] };
+        let mut journal = Journal::open(&path).unwrap();
+        journal.write(long("a")).unwrap();
+        let refused = journal.write(long("b"));
+        let went_on = journal.write(published("node1"));
+        let read = Journal::open(&path).map(|journal| journal.records().to_vec());
+        drop(journal);
+        rustix::mount::unmount(directory.path(), rustix::mount::UnmountFlags::DETACH).unwrap();
+        refused.unwrap_err();
+        went_on.unwrap();
+        assert_eq!(read.unwrap(), [long("a"), published("node1")]);
     }
 }

@@ -10,7 +10,7 @@
 //! | `journal` | the job | what it has begun and finished, line by line, synced |
 //! | `log`, `error`, `plan` | the job | text for people |
 //! | `lock` | the job | locked for as long as its process lives |
-//! | `control/cancel`, `commit`, `undo` | anybody with the right | what a person wants of it |
+//! | `control/cancel`, `commit`, `set`, `wish` | anybody with the right | what a person wants of it |
 
 mod backup;
 mod begin;
@@ -21,10 +21,12 @@ mod error;
 mod folder;
 mod job_error;
 mod journal;
+mod lease;
 mod request;
 mod restore;
 mod run;
 mod survey;
+mod unsettled;
 
 pub use begin::Jobs;
 pub use board::Board;

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cluster::Reach;
 use crate::config::{Config, Sources};
 use crate::medusa::Layout;
-use crate::model::{Clock, JobState};
+use crate::model::{Clock, JobState, UnixSeconds};
 use crate::observe::ErrorChain;
 use crate::store::{BlockingPool, PoolLimits, Store};
 use crate::tasks::Scope;
@@ -21,6 +21,7 @@ use crate::tasks::Scope;
 use super::context::{Context, SHARE_WITHIN};
 use super::job_error::JobError;
 use super::restore::Wish;
+use super::unsettled::unsettled;
 use super::{Board, Folder, Held, JobsError, Record, Work, backup, restore};
 
 /// How often what is shown is written, and what persons want is looked for.
@@ -76,9 +77,23 @@ pub async fn run_job(process: JobProcess) -> Result<JobState, JobsError> {
     if let Some(cx) = cx {
         clear_temporary(&cx).await;
     }
+    board.ends(state, &with_what_is_left(&process.folder, words));
+    // Afterwards: one that dies before it has ended is followed by one with the same wish.
     process.folder.control().forget_wish();
-    board.ends(state, &words);
     Ok(state)
+}
+
+/// The job's last words, and whatever of it is left anywhere, with the command that settles it.
+fn with_what_is_left(folder: &Folder, words: String) -> String {
+    let left = match folder.journal() {
+        Ok(journal) => unsettled(journal.records(), folder.id()),
+        Err(error) => vec![format!(
+            "what it may have left cannot be told: {}; `medusafs check` looks for it on the nodes",
+            ErrorChain(&error)
+        )],
+    };
+    let lines = Some(words).filter(|words| !words.is_empty()).into_iter().chain(left);
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// Makes the job this process's. Whoever looks whether it lives holds it for a moment.
@@ -100,8 +115,8 @@ async fn take_up(
     cancelled: CancellationToken,
 ) -> (Result<(JobState, String), JobError>, Option<Context>) {
     match take(process, board, scope, cancelled).await {
-        Ok((cx, taken_before)) => {
-            let ended = work(&cx, &process.folder, taken_before).await;
+        Ok((cx, taken)) => {
+            let ended = work(&cx, &process.folder, taken).await;
             (ended, Some(cx))
         }
         Err(error) => (Err(error), None),
@@ -114,13 +129,34 @@ async fn take(
     board: &Arc<Board>,
     scope: &Scope,
     cancelled: CancellationToken,
-) -> Result<(Context, usize), JobError> {
+) -> Result<(Context, Taken), JobError> {
     let mut journal = process.folder.journal()?;
-    let taken_before =
-        journal.records().iter().filter(|record| matches!(record, Record::Taken { .. })).count();
+    let taken = Taken::read(journal.records(), process.folder.control().wished_at());
     journal.write(Record::Taken { at: process.clock.now(), pid: std::process::id() })?;
     let cx = context(process, Arc::clone(board), journal, scope, cancelled).await?;
-    Ok((cx, taken_before))
+    Ok((cx, taken))
+}
+
+/// How often a job was taken up before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Taken {
+    /// In all.
+    before: usize,
+    /// Since a person last wished something of it.
+    since_wish: usize,
+}
+
+impl Taken {
+    fn read(records: &[Record], wished_at: Option<UnixSeconds>) -> Self {
+        let times = || {
+            records.iter().filter_map(|record| match record {
+                Record::Taken { at, .. } => Some(*at),
+                _ => None,
+            })
+        };
+        let is_since = |at: &UnixSeconds| wished_at.is_none_or(|wished| *at > wished);
+        Self { before: times().count(), since_wish: times().filter(is_since).count() }
+    }
 }
 
 /// Takes away from the share what the job had not finished writing, when the agents have ended. What
@@ -136,22 +172,18 @@ async fn clear_temporary(cx: &Context) {
     }
 }
 
-async fn work(
-    cx: &Context,
-    folder: &Folder,
-    taken_before: usize,
-) -> Result<(JobState, String), JobError> {
+async fn work(cx: &Context, folder: &Folder, taken: Taken) -> Result<(JobState, String), JobError> {
     let request = folder.request()?;
     let wish = match cx.control.wish().as_deref() {
         Some("resume") => Wish::Resume,
         Some("undo") => Wish::Undo,
         _ => Wish::None,
     };
-    if taken_before >= TRIES && wish == Wish::None {
-        let job = folder.id().clone();
+    if taken.since_wish >= TRIES {
+        let (job, times) = (folder.id().clone(), taken.since_wish);
         let found = format!(
-            "its process has died {taken_before} times; look into its log for why, then `medusafs \
-             resume {job}` tries once more"
+            "its process has died {times} times; look into its log for why, then `medusafs resume \
+             {job}` tries once more"
         );
         return Err(JobError::Died { job, found });
     }
@@ -159,11 +191,22 @@ async fn work(
         "asked by uid {}, process {} {:?}",
         request.asked_by.uid, request.asked_by.pid, request.asked_by.program
     ));
-    match (&request.work, taken_before) {
-        (Work::Backup(request), 0) => backup::run(cx, request).await,
-        (Work::Backup(request), _) => backup::recover(cx, request).await,
-        (Work::Restore(request), 0) => restore::run(cx, request).await,
-        (Work::Restore(request), _) => restore::recover(cx, request, wish).await,
+    let is_first = taken.before == 0;
+    match &request.work {
+        Work::Backup(request) if is_first => backup::run(cx, request).await,
+        Work::Backup(request) => backup::recover(cx, request).await,
+        Work::Restore(request) => {
+            let ended = if is_first {
+                restore::run(cx, request).await
+            } else {
+                restore::recover(cx, request, wish).await
+            };
+            ended.inspect_err(|error| {
+                if error.state() == JobState::Failed {
+                    cx.board.node_failed(&request.node, &error.in_words());
+                }
+            })
+        }
     }
 }
 
@@ -237,5 +280,20 @@ async fn tick(board: Arc<Board>, cancelled: CancellationToken) {
         if !cancelled.is_cancelled() && control.cancelled().is_some() {
             cancelled.cancel();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wish_counts_the_deaths_anew_and_not_for_ever() {
+        let taken = |at| Record::Taken { at: UnixSeconds(at), pid: 1 };
+        let records: Vec<_> = [10, 20, 30, 40].map(taken).into();
+        let read = |wished_at: Option<i64>| Taken::read(&records, wished_at.map(UnixSeconds));
+        assert_eq!(read(None), Taken { before: 4, since_wish: 4 });
+        assert_eq!(read(Some(25)), Taken { before: 4, since_wish: 2 });
+        assert_eq!(read(Some(50)), Taken { before: 4, since_wish: 0 });
     }
 }

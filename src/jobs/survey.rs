@@ -1,104 +1,19 @@
-//! The first step of every job: who is there, is it fit, and is it ours alone.
+//! The first step of every job: who is there, and is it fit.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
 
 use crate::catalog::{Catalog, CatalogError, CatalogSettings, Completeness};
 use crate::cluster::{KnownNodes, Memory, Reached, Severity, Survey, on_all, stored_names, survey};
 use crate::medusa::ServerVersion;
 use crate::model::{BackupName, Fqdn};
 use crate::observe::ErrorChain;
-use crate::store::{Holder, LEASE_TERM, Lease, LeaseError, LeaseName, Leases, Owner};
 
 use super::context::Context;
 use super::job_error::JobError;
 use super::restore::Snapshot;
 
-/// The lease of a process of this job that died is over by then.
-const OWN_ENDS: Duration = LEASE_TERM.saturating_add(Duration::from_secs(30));
-
-/// How soon such a lease is asked for again.
-const ASK_AGAIN: Duration = Duration::from_secs(2);
-
 /// Connections that are opened at once: each costs a key exchange here.
 const LOGINS_AT_ONCE: usize = 16;
-
-/// A lease that is given back at the end; one that is dropped runs out by itself.
-pub(super) struct HeldLease(Lease);
-
-impl HeldLease {
-    /// Ends the job if another may have what was leased. Asked before each step that cannot be
-    /// taken back.
-    pub(super) fn still_held(&self) -> Result<(), JobError> {
-        self.0.check().map_err(|error| {
-            JobError::Host(format!(
-                "{}; nothing more was done: begin again when no other job runs",
-                ErrorChain(&error)
-            ))
-        })
-    }
-
-    pub(super) async fn give_back(self, cx: &Context) {
-        let released = cx.on_share("to give a lease back", move || self.0.release()).await;
-        let error = match released {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => error.to_string(),
-            Err(error) => error.in_words(),
-        };
-        cx.board.log(&format!("the lease runs out by itself in a minute: {error}"));
-    }
-}
-
-/// Takes the cluster for this job.
-pub(super) async fn take_cluster_lease(cx: &Context, purpose: &str) -> Result<HeldLease, JobError> {
-    take(cx, LeaseName::Cluster, purpose).await
-}
-
-/// Takes one node for this job.
-pub(super) async fn take_node_lease(
-    cx: &Context,
-    node: &Fqdn,
-    purpose: &str,
-) -> Result<HeldLease, JobError> {
-    take(cx, LeaseName::Node(node.clone()), purpose).await
-}
-
-async fn take(cx: &Context, name: LeaseName, purpose: &str) -> Result<HeldLease, JobError> {
-    let leases = Leases::new(cx.store.clone(), cx.layout.leases().map_err(no_key)?);
-    let owner = Owner {
-        host: cx.host_name.clone(),
-        pid: std::process::id(),
-        job: Some(cx.board.folder().id().clone()),
-        purpose: purpose.to_owned(),
-    };
-    let begun = Instant::now();
-    loop {
-        let (leases, name, owner) = (leases.clone(), name.clone(), owner.clone());
-        let taken =
-            cx.on_share("for a lease on the share", move || leases.acquire(&name, &owner)).await?;
-        match taken {
-            Ok(lease) => return Ok(HeldLease(lease)),
-            Err(LeaseError::Held(holder)) if is_own(cx, &holder) && begun.elapsed() < OWN_ENDS => {
-                cx.unless_cancelled(tokio::time::sleep(ASK_AGAIN)).await?;
-            }
-            Err(LeaseError::Held(holder)) => {
-                return Err(JobError::Busy { holder: holder.to_string() });
-            }
-            Err(LeaseError::Store(error)) => return Err(error.into()),
-            Err(error @ LeaseError::Lost) => return Err(JobError::Host(error.to_string())),
-        }
-    }
-}
-
-/// Whether this job itself holds the lease: a process of it that has died, for this one does it.
-fn is_own(cx: &Context, holder: &Holder) -> bool {
-    let job = holder.owner.as_ref().and_then(|owner| owner.job.as_ref());
-    job == Some(cx.board.folder().id())
-}
-
-fn no_key(error: impl std::error::Error) -> JobError {
-    JobError::Host(error.to_string())
-}
 
 /// Looks at the cluster, remembers its nodes, and ends the job if it is not fit.
 pub(super) async fn look(cx: &Context, only: Option<&Fqdn>) -> Result<Survey, JobError> {
@@ -145,7 +60,7 @@ pub(super) async fn reach_known(
     let nodes = names
         .iter()
         .map(|name| (name.clone(), known.nodes.iter().find(|node| node.name == *name).cloned()));
-    on_all(&cx.scope, LOGINS_AT_ONCE, nodes, |name, node| {
+    let mut reached = on_all(&cx.scope, LOGINS_AT_ONCE, nodes, |name, node| {
         let reach = cx.reach.clone();
         async move {
             let node = node.ok_or_else(|| "nothing remembers its address".to_owned())?;
@@ -154,7 +69,11 @@ pub(super) async fn reach_known(
             reach.node(&host, port, &store).await.map_err(|error| error.in_words())
         }
     })
-    .await
+    .await;
+    for name in names {
+        reached.entry(name.clone()).or_insert_with(|| Err("logging in to it broke off".to_owned()));
+    }
+    reached
 }
 
 /// What the share remembers.

@@ -245,6 +245,12 @@ impl Layout {
         self.key(&format!("{OWN}/tmp/{job}"))
     }
 
+    /// `P.medusafs/uploads/<fqdn>/<backup>.json`: the manifest of an upload that is whole on the
+    /// share and not, or not all of it, in Medusa's index.
+    pub fn upload_record(&self, fqdn: &Fqdn, name: &BackupName) -> Key {
+        self.key(&format!("{OWN}/uploads/{fqdn}/{name}.json"))
+    }
+
     /// A path as a manifest of `fqdn` has it, if it lies in that node's part of the store.
     ///
     /// Medusa before 0.5 left the prefix out of manifests: such a path is completed.

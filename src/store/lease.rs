@@ -86,8 +86,14 @@ impl Leases {
         Self { store, directory }
     }
 
-    /// Takes a lease that is free or over, and renews it from then on.
-    pub fn acquire(&self, name: &LeaseName, owner: &Owner) -> Result<Lease, LeaseError> {
+    /// Takes a lease that is free or over, and renews it from then on. One whose owner `is_dead`
+    /// is over: only of a process that cannot be alive may that be said, for it is not asked.
+    pub fn acquire(
+        &self,
+        name: &LeaseName,
+        owner: &Owner,
+        is_dead: impl Fn(&Owner) -> bool,
+    ) -> Result<Lease, LeaseError> {
         let slot = self.slot(name)?;
         self.store.make_directory(&slot)?;
         // Each turn but the last was lost to another, who made progress.
@@ -98,6 +104,7 @@ impl Leases {
                 match self.look(&slot, newest, now)? {
                     Seen::Free => {}
                     Seen::Gone => continue,
+                    Seen::Held(holder) if holder.owner.as_ref().is_some_and(&is_dead) => {}
                     Seen::Held(holder) => return Err(LeaseError::Held(holder)),
                 }
             }
@@ -334,20 +341,31 @@ mod tests {
     #[test]
     fn a_lease_that_is_held_is_refused_with_its_holder() {
         let (_directory, leases) = leases();
-        let lease = leases.acquire(&LeaseName::Cluster, &owner("backup a")).unwrap();
-        let error = leases.acquire(&LeaseName::Cluster, &owner("backup b")).unwrap_err();
+        let lease = leases.acquire(&LeaseName::Cluster, &owner("backup a"), |_| false).unwrap();
+        let error = leases.acquire(&LeaseName::Cluster, &owner("backup b"), |_| false).unwrap_err();
         let LeaseError::Held(holder) = error else { panic!("{error}") };
         assert_eq!(holder.owner, Some(owner("backup a")));
         assert!(lease.is_held());
     }
 
     #[test]
+    fn a_lease_whose_owner_is_known_to_be_dead_is_taken_at_once_and_no_other() {
+        let (_directory, leases) = leases();
+        let dead = leases.acquire(&LeaseName::Cluster, &owner("dead"), |_| false).unwrap();
+        let is_dead = |owner: &Owner| owner.purpose == "dead";
+        let living = leases.acquire(&LeaseName::Cluster, &owner("b"), is_dead).unwrap();
+        assert!(living.generation() > dead.generation());
+        let refused = leases.acquire(&LeaseName::Cluster, &owner("c"), is_dead);
+        assert!(matches!(refused, Err(LeaseError::Held(_))));
+    }
+
+    #[test]
     fn a_released_lease_is_free_at_once_and_its_number_never_comes_again() {
         let (_directory, leases) = leases();
-        let first = leases.acquire(&LeaseName::Cluster, &owner("a")).unwrap();
+        let first = leases.acquire(&LeaseName::Cluster, &owner("a"), |_| false).unwrap();
         let number = first.generation();
         first.release().unwrap();
-        let second = leases.acquire(&LeaseName::Cluster, &owner("b")).unwrap();
+        let second = leases.acquire(&LeaseName::Cluster, &owner("b"), |_| false).unwrap();
         assert!(second.generation() > number);
     }
 
@@ -356,7 +374,7 @@ mod tests {
         let (_directory, leases) = leases();
         let node = |name| LeaseName::Node(Fqdn::parse(name).unwrap());
         let held = [LeaseName::Cluster, node("n1"), node("n10")]
-            .map(|name| leases.acquire(&name, &owner("x")).unwrap());
+            .map(|name| leases.acquire(&name, &owner("x"), |_| false).unwrap());
         assert!(held.iter().all(Lease::is_held));
     }
 
@@ -364,11 +382,11 @@ mod tests {
     fn a_lease_is_over_a_minute_after_its_last_renewal_and_no_sooner() {
         let (_directory, leases) = leases();
         let slot = left_behind(&leases, 7, 50);
-        assert!(leases.acquire(&LeaseName::Cluster, &owner("b")).is_err());
+        assert!(leases.acquire(&LeaseName::Cluster, &owner("b"), |_| false).is_err());
         let key = below(&generation_key(&slot, 7).unwrap(), "owner").unwrap();
         let now = leases.store.share_time(&leases.beside().unwrap()).unwrap();
         leases.store.set_modified(&key, now - Duration::from_secs(62)).unwrap();
-        let lease = leases.acquire(&LeaseName::Cluster, &owner("b")).unwrap();
+        let lease = leases.acquire(&LeaseName::Cluster, &owner("b"), |_| false).unwrap();
         assert_eq!(lease.generation(), 8);
         assert_eq!(leases.generations(&slot).unwrap(), [8], "the old one was tidied away");
     }
@@ -378,8 +396,8 @@ mod tests {
         let (_directory, leases) = leases();
         let slot = left_behind(&leases, 1, 100);
         // It looked when 1 was the newest and over. Then others took 2, released it, and took 3.
-        leases.acquire(&LeaseName::Cluster, &owner("b")).unwrap().release().unwrap();
-        let living = leases.acquire(&LeaseName::Cluster, &owner("c")).unwrap();
+        leases.acquire(&LeaseName::Cluster, &owner("b"), |_| false).unwrap().release().unwrap();
+        let living = leases.acquire(&LeaseName::Cluster, &owner("c"), |_| false).unwrap();
         assert_eq!(living.generation(), 3);
         // Its number is free again, for 2 was tidied away: it sees 3 and withdraws.
         assert!(leases.claim(&slot, 2, &record("late")).unwrap().is_none());
@@ -404,7 +422,7 @@ mod tests {
                 leases.store.set_modified(left, then).unwrap();
             }
         }
-        let _lease = leases.acquire(&LeaseName::Cluster, &owner("b")).unwrap();
+        let _lease = leases.acquire(&LeaseName::Cluster, &owner("b"), |_| false).unwrap();
         let names = leases.store.names(Some(&beside)).unwrap();
         let mut names: Vec<_> = names.into_iter().map(|entry| entry.name).collect();
         names.sort();
@@ -417,10 +435,10 @@ mod tests {
         let slot = leases.slot(&LeaseName::Cluster).unwrap();
         let directory = generation_key(&slot, 1).unwrap();
         leases.store.make_directory(&directory).unwrap();
-        assert!(leases.acquire(&LeaseName::Cluster, &owner("b")).is_err());
+        assert!(leases.acquire(&LeaseName::Cluster, &owner("b"), |_| false).is_err());
         let now = leases.store.share_time(&leases.beside().unwrap()).unwrap();
         leases.store.set_modified(&directory, now - Duration::from_secs(100)).unwrap();
-        assert!(leases.acquire(&LeaseName::Cluster, &owner("b")).is_ok());
+        assert!(leases.acquire(&LeaseName::Cluster, &owner("b"), |_| false).is_ok());
     }
 
     #[test]
@@ -429,7 +447,7 @@ mod tests {
         let slot = leases.slot(&LeaseName::Cluster).unwrap();
         let key = below(&generation_key(&slot, 1).unwrap(), "owner").unwrap();
         leases.store.put_new(&leases.beside().unwrap(), &key, b"{").unwrap();
-        let error = leases.acquire(&LeaseName::Cluster, &owner("b")).unwrap_err();
+        let error = leases.acquire(&LeaseName::Cluster, &owner("b"), |_| false).unwrap_err();
         assert!(matches!(error, LeaseError::Held(Holder { owner: None, .. })));
     }
 
@@ -442,7 +460,11 @@ mod tests {
             left_behind(&leases, newest.unwrap_or(0) + 1, 100);
             let got = thread::scope(|scope| {
                 let takers: Vec<_> = (0..8)
-                    .map(|_| scope.spawn(|| leases.acquire(&LeaseName::Cluster, &owner("t")).ok()))
+                    .map(|_| {
+                        scope.spawn(|| {
+                            leases.acquire(&LeaseName::Cluster, &owner("t"), |_| false).ok()
+                        })
+                    })
                     .collect();
                 takers.into_iter().filter_map(|taker| taker.join().unwrap()).collect::<Vec<_>>()
             });
@@ -458,7 +480,7 @@ mod tests {
             for _ in 0..8 {
                 scope.spawn(|| {
                     while turns.load(Ordering::SeqCst) < 60 {
-                        match leases.acquire(&LeaseName::Cluster, &owner("t")) {
+                        match leases.acquire(&LeaseName::Cluster, &owner("t"), |_| false) {
                             Ok(lease) => {
                                 assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
                                 turns.fetch_add(1, Ordering::SeqCst);

@@ -171,13 +171,13 @@ mod tests {
     #[test]
     fn a_holder_that_was_taken_over_learns_it_at_its_next_renewal() {
         let (_directory, store, leases) = leases();
-        let lease = leases.acquire(&LeaseName::Cluster, &owner("a")).unwrap();
+        let lease = leases.acquire(&LeaseName::Cluster, &owner("a"), |_| false).unwrap();
         let now = store.share_time(&ObjectKey::parse("leases/new").unwrap()).unwrap();
         // As if the host had slept.
         let generation = lease.held.generation.slot.join("00000000000000000001").unwrap();
         let key = generation.join("owner").unwrap();
         store.set_modified(&key, now - Duration::from_secs(100)).unwrap();
-        let other = leases.acquire(&LeaseName::Cluster, &owner("b")).unwrap();
+        let other = leases.acquire(&LeaseName::Cluster, &owner("b"), |_| false).unwrap();
         assert!(matches!(lease.held.renew(), Err(LeaseError::Lost)));
         lease.release().unwrap();
         assert!(other.held.renew().is_ok(), "releasing what was lost takes nothing from others");
@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn a_holder_stops_believing_before_others_may_take_over() {
         let (_directory, _store, leases) = leases();
-        let lease = leases.acquire(&LeaseName::Cluster, &owner("a")).unwrap();
+        let lease = leases.acquire(&LeaseName::Cluster, &owner("a"), |_| false).unwrap();
         {
             let mut state = lease.held.state.lock();
             state.renewed = state.renewed.checked_sub(Duration::from_secs(51)).unwrap();

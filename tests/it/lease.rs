@@ -53,7 +53,7 @@ fn a_contender() {
     let mut number = 0;
     while fs::read_dir(share.join("turns")).unwrap().count() < TURNS {
         assert!(Instant::now() < until, "no progress");
-        match leases.acquire(&LeaseName::Cluster, &owner()) {
+        match leases.acquire(&LeaseName::Cluster, &owner(), |_| false) {
             Ok(lease) => {
                 // Whoever is in here with another sees the other's mark.
                 let mark =
@@ -76,9 +76,9 @@ fn a_contender() {
 fn a_lease_that_is_dropped_is_soon_free() {
     let share = tempfile::tempdir().unwrap();
     let leases = leases(share.path());
-    drop(leases.acquire(&LeaseName::Cluster, &owner()).unwrap());
+    drop(leases.acquire(&LeaseName::Cluster, &owner(), |_| false).unwrap());
     let until = Instant::now() + Duration::from_secs(20);
-    while let Err(error) = leases.acquire(&LeaseName::Cluster, &owner()) {
+    while let Err(error) = leases.acquire(&LeaseName::Cluster, &owner(), |_| false) {
         assert!(matches!(error, LeaseError::Held(_)), "{error}");
         assert!(Instant::now() < until);
         std::thread::yield_now();

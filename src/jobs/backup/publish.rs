@@ -6,10 +6,11 @@ use std::time::Duration;
 use std::sync::Arc;
 
 use crate::agent::protocol::{Publish, UploadMode};
-use crate::cluster::{AgentLine, Deaf, RingNode, on_all};
+use crate::cluster::{AgentLine, Deaf, RingNode};
 use crate::medusa::{ServerVersion, Tokenmap, TokenmapNode};
 use crate::model::{BackupName, Fqdn, JobState, Phase, UnixSeconds};
 
+use super::agents::{on_agents, why};
 use super::{Context, JobError, Record};
 
 /// A dozen small files and directory syncs, and a manifest.
@@ -27,6 +28,10 @@ pub(in crate::jobs) struct Edition<'a> {
 
 /// Has each node that copied everything write its meta files and index entries. What came of it is
 /// in the journal, and of a node whose agent was lost in the store.
+///
+/// # Errors
+///
+/// The journal takes nothing: no node was asked.
 pub(in crate::jobs) async fn publish(
     cx: &Context,
     agents: &BTreeMap<Fqdn, AgentLine>,
@@ -42,8 +47,7 @@ pub(in crate::jobs) async fn publish(
         cx.write(Record::PublishBegins { node: node.clone() })?;
         cx.show(node, |node| node.phase = Phase::Publish);
     }
-    let lines = agents.iter().map(|(name, agent)| (name.clone(), agent.clone()));
-    let published = on_all(&cx.scope, agents.len(), lines, |name, agent| {
+    let published = on_agents(cx, agents.len(), agents, |name, agent| {
         let request = Publish {
             backup: edition.backup.clone(),
             mode: edition.mode,
@@ -59,13 +63,15 @@ pub(in crate::jobs) async fn publish(
     for (node, answer) in published {
         match answer {
             Ok(answer) => {
-                cx.write(Record::Published { node: node.clone() })?;
                 cx.board.log(&format!("{node}: published, finished {}", answer.finished));
+                if let Err(error) = cx.write(Record::Published { node: node.clone() }) {
+                    // The store tells it too.
+                    cx.board.log(&format!("{node}: that is not written down: {error}"));
+                }
                 cx.show(&node, |node| node.state = JobState::Complete);
             }
             Err(error) => {
-                let why = error.fault().map_or_else(|| error.in_words(), ToString::to_string);
-                cx.board.node_failed(&node, &why);
+                cx.board.node_failed(&node, &why(&error));
             }
         }
     }

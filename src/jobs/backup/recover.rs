@@ -5,21 +5,16 @@
 //! are left are cleared, unpublished bytes withdrawn, and `error` says what there is.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
-use crate::agent::protocol::{Publish, SnapshotTag};
-use crate::cluster::{AgentLine, Deaf};
-use crate::medusa::{IndexEntry, IndexFile, Layout, MetaFile, Mode};
-use crate::model::{BackupName, Fqdn, JobState, ObjectKey, Phase, UnixSeconds};
-use crate::store::Store;
+use crate::agent::protocol::SnapshotTag;
+use crate::cluster::AgentLine;
+use crate::model::{Fqdn, JobState, Phase};
 
-use super::publish::PUBLISH_WITHIN;
-use super::run::withdraw;
+use super::lease::{IfBusy, take_cluster};
+use super::settle::{Settled, settle};
 use super::snapshot::clear;
+use super::withdraw::withdraw;
 use super::{BackupRequest, Context, JobError, Record, survey};
-
-/// The most that a schema or a token map has.
-const META_LIMIT: u64 = 256 << 20;
 
 /// Brings a dead backup to its end.
 pub(in crate::jobs) async fn recover(
@@ -30,159 +25,86 @@ pub(in crate::jobs) async fn recover(
     let phase = cx.board.status().phase;
     let mut found = vec![format!("the process that did it died in its phase {phase}")];
     if journaled.snapshots.is_empty() {
-        found.push("nothing had been begun on any node".to_owned());
+        found.push(
+            "nothing had been begun on any node: `rmdir` its directory, then `mkdir` it again"
+                .to_owned(),
+        );
         return Err(died(cx, &found));
     }
+    cx.board.set_nodes(journaled.snapshots.iter().cloned());
     cx.board.moves_to(JobState::Running, Phase::Clear);
-    let lease =
-        survey::take_cluster_lease(cx, &format!("recovery of backup {}", request.name)).await?;
-    let tag = SnapshotTag::of(&request.name).map_err(|error| JobError::Host(error.to_string()))?;
-    let reached = survey::reach_known(cx, &journaled.snapshots).await;
-    let agents: BTreeMap<Fqdn, AgentLine> = reached
-        .iter()
-        .filter_map(|(name, node)| Some((name.clone(), node.as_ref().ok()?.agent.clone())))
-        .collect();
-    let left = clear(cx, &agents, &tag).await;
-    let published = finish_publishing(cx, request, &journaled, &agents, &mut found).await?;
-    withdraw(cx, &agents, &request.name, &published).await;
-    lease.give_back(cx).await;
-    let unreachable = reached.iter().filter_map(|(name, node)| Some((name, node.as_ref().err()?)));
-    for (name, why) in unreachable
-        .map(|(name, why)| (name, why.as_str()))
-        .chain(left.iter().map(|(name, why)| (name, why.as_str())))
-    {
-        found.push(snapshot_left(cx, request, name, why));
+    let agents = reach(cx, &journaled.open(), &mut found).await;
+    // The tag is this job's own, so that no lease is needed.
+    let tag = SnapshotTag::of(cx.board.folder().id())
+        .map_err(|error| JobError::Host(error.to_string()))?;
+    found.extend(clear(cx, &among(&agents, &journaled.uncleared), &tag).await);
+    let settled = if journaled.unpublished().is_empty() {
+        Settled { published: journaled.published.clone(), ..Settled::default() }
+    } else {
+        let purpose = format!("recovery of backup {}", request.name);
+        let lease = take_cluster(cx, &purpose, IfBusy::Wait).await?;
+        let settled = settle(cx, &request.name, &agents, &mut found).await;
+        let unpublished = among(&agents, &journaled.unpublished());
+        withdraw(cx, &unpublished, &request.name, &settled.keep()).await;
+        lease.give_back(cx).await;
+        settled
+    };
+    end(cx, request, &journaled, &settled.published, found)
+}
+
+/// The agents of the nodes that answer; why others do not is added to `found`.
+async fn reach(
+    cx: &Context,
+    nodes: &BTreeSet<Fqdn>,
+    found: &mut Vec<String>,
+) -> BTreeMap<Fqdn, AgentLine> {
+    let mut agents = BTreeMap::new();
+    for (name, reached) in survey::reach_known(cx, nodes).await {
+        match reached {
+            Ok(reached) => {
+                agents.insert(name, reached.agent.clone());
+            }
+            Err(why) => found.push(format!("{name} cannot be reached: {why}")),
+        }
     }
-    if published == journaled.snapshots {
-        cx.board.set_nodes(published.iter().cloned());
+    agents
+}
+
+fn among(agents: &BTreeMap<Fqdn, AgentLine>, nodes: &BTreeSet<Fqdn>) -> BTreeMap<Fqdn, AgentLine> {
+    let some = agents.iter().filter(|(name, _)| nodes.contains(*name));
+    some.map(|(name, agent)| (name.clone(), agent.clone())).collect()
+}
+
+fn end(
+    cx: &Context,
+    request: &BackupRequest,
+    journaled: &Journaled,
+    published: &BTreeSet<Fqdn>,
+    mut found: Vec<String>,
+) -> Result<(JobState, String), JobError> {
+    for node in &journaled.snapshots {
+        if published.contains(node) {
+            cx.show(node, |node| node.state = JobState::Complete);
+        } else {
+            cx.board.node_failed(node, "the backup was broken off before it was published here");
+        }
+    }
+    let lacking = journaled.lacking.as_deref().unwrap_or_default();
+    if journaled.was_to_be_complete() && journaled.snapshots.is_subset(published) {
         return Ok((JobState::Complete, found.split_off(1).join("\n")));
     }
     if published.is_empty() {
         found.push("nothing of it is in the index; the name can be used again".to_owned());
-    } else {
-        let names: Vec<_> = published.iter().map(Fqdn::as_str).collect();
-        found.push(format!(
-            "published before that, and whole: {}; `mkdir backups/{}/NODE` adds each other node",
-            names.join(", "),
-            request.name
-        ));
+        return Err(died(cx, &found));
     }
-    if published.is_empty() {
-        Err(died(cx, &found))
-    } else {
-        Ok((JobState::Incomplete, found.join("\n")))
-    }
-}
-
-/// What is said of a snapshot that could not be cleared.
-pub(super) fn snapshot_left(
-    cx: &Context,
-    request: &BackupRequest,
-    node: &Fqdn,
-    why: &str,
-) -> String {
-    format!(
-        "{node} may still have the snapshot medusa-{} ({why}): `medusafs resume {}` clears it when \
-         the node answers",
-        request.name,
-        cx.board.folder().id()
-    )
-}
-
-/// Finds out what became of the nodes that were told to publish, and has those finish that had
-/// written their manifest and not yet all of the index. Returns all nodes that are published.
-pub(super) async fn finish_publishing(
-    cx: &Context,
-    request: &BackupRequest,
-    journaled: &Journaled,
-    agents: &BTreeMap<Fqdn, AgentLine>,
-    found: &mut Vec<String>,
-) -> Result<BTreeSet<Fqdn>, JobError> {
-    let mut published = journaled.published.clone();
-    for node in journaled.publishing.difference(&journaled.published) {
-        let (store, layout) = (cx.store.clone(), cx.layout.clone());
-        let (name, of) = (request.name.clone(), node.clone());
-        let look = move || look_in_store(&store, &layout, &name, &of);
-        match cx.on_share("for the share to tell what was published", look).await?? {
-            InStore::Nothing => {}
-            InStore::Indexed => {
-                cx.write(Record::Published { node: node.clone() })?;
-                published.insert(node.clone());
-            }
-            InStore::NotIndexed(again) => {
-                published.insert(node.clone());
-                let asked = match agents.get(node) {
-                    Some(agent) => agent
-                        .ask(*again, Some(PUBLISH_WITHIN), Arc::new(Deaf))
-                        .await
-                        .map_err(|error| error.in_words()),
-                    None => Err("the node does not answer".to_owned()),
-                };
-                match asked {
-                    Ok(_) => cx.write(Record::Published { node: node.clone() })?,
-                    Err(why) => found.push(format!(
-                        "{node} is whole on the share, and not in the index yet ({why}): `medusafs \
-                         resume {}` or `medusa build-indices` adds it",
-                        cx.board.folder().id()
-                    )),
-                }
-            }
-        }
-    }
-    Ok(published)
-}
-
-/// What the store has of a node that was told to publish.
-#[derive(Debug)]
-enum InStore {
-    /// No manifest, so nothing counts, and the node takes back the rest.
-    Nothing,
-    /// All of it.
-    Indexed,
-    /// The manifest, but not all of the index: the same request again mends that.
-    NotIndexed(Box<Publish>),
-}
-
-/// Blocks for as long as the share takes.
-fn look_in_store(
-    store: &Store,
-    layout: &Layout,
-    backup: &BackupName,
-    node: &Fqdn,
-) -> Result<InStore, JobError> {
-    let meta = |file| layout.meta_file(node, backup, file);
-    let text = |key: &ObjectKey| -> Result<String, JobError> {
-        Ok(String::from_utf8_lossy(&store.read(key, META_LIMIT)?).into_owned())
-    };
-    let is_there = |key: &ObjectKey| match store.stat(key) {
-        Err(error) if error.is_not_found() => Ok(false),
-        stat => stat.map(|_| true),
-    };
-    if !is_there(&meta(MetaFile::Manifest)?)? {
-        return Ok(InStore::Nothing);
-    }
-    let index = match store.names(Some(&layout.backup_index_of(backup)?)) {
-        Err(error) if error.is_not_found() => Vec::new(),
-        names => names?,
-    };
-    // Medusa's order: the time of the end is the last file of the index.
-    let is_finished = index
-        .iter()
-        .filter_map(|entry| IndexEntry::parse(&entry.name))
-        .any(|entry| entry.fqdn == *node && matches!(entry.file, IndexFile::Finished(_)));
-    if is_finished {
-        return Ok(InStore::Indexed);
-    }
-    let schema = meta(MetaFile::Schema)?;
-    Ok(InStore::NotIndexed(Box::new(Publish {
-        backup: backup.clone(),
-        node: node.clone(),
-        mode: Mode::of_marker(is_there(&layout.mode_marker(node, backup)?)?),
-        started: UnixSeconds::from(store.stat(&schema)?.modified),
-        tokenmap: text(&meta(MetaFile::Tokenmap)?)?,
-        schema: text(&schema)?,
-        server_version: text(&meta(MetaFile::ServerVersion)?)?,
-    })))
+    found.extend(lacking.iter().cloned());
+    let names: Vec<_> = published.iter().map(Fqdn::as_str).collect();
+    found.push(format!(
+        "published, and whole: {}; `mkdir backups/{}/NODE` adds each other node",
+        names.join(", "),
+        request.name
+    ));
+    Ok((JobState::Incomplete, found.join("\n")))
 }
 
 fn died(cx: &Context, found: &[String]) -> JobError {
@@ -190,85 +112,109 @@ fn died(cx: &Context, found: &[String]) -> JobError {
 }
 
 /// What the journal tells.
-pub(super) struct Journaled {
-    /// Nodes that may have a snapshot of ours, or had.
+#[derive(Debug, Default)]
+struct Journaled {
+    /// Nodes that have or had a snapshot of ours.
     snapshots: BTreeSet<Fqdn>,
+    /// Those that may still have it.
+    uncleared: BTreeSet<Fqdn>,
     /// Nodes whose backup is in the index.
     published: BTreeSet<Fqdn>,
-    /// Nodes that were told to publish. Whether they did, only the store knows.
-    publishing: BTreeSet<Fqdn>,
+    /// Nodes whose bytes are taken back.
+    withdrawn: BTreeSet<Fqdn>,
+    /// What the backup lacks whatever comes of the publishing; none if it did not come so far.
+    lacking: Option<Vec<String>>,
 }
 
 impl Journaled {
-    pub(super) fn read(records: &[Record]) -> Self {
-        let mut this = Self {
-            snapshots: BTreeSet::new(),
-            published: BTreeSet::new(),
-            publishing: BTreeSet::new(),
-        };
+    fn read(records: &[Record]) -> Self {
+        let mut this = Self::default();
         for record in records {
             match record {
                 Record::SnapshotBegins { node, .. } => {
                     this.snapshots.insert(node.clone());
+                    this.uncleared.insert(node.clone());
+                }
+                Record::SnapshotCleared { node } => {
+                    this.uncleared.remove(node);
                 }
                 Record::Published { node } => {
                     this.published.insert(node.clone());
                 }
-                Record::PublishBegins { node } => {
-                    this.publishing.insert(node.clone());
+                Record::Withdrawn { node } => {
+                    this.withdrawn.insert(node.clone());
                 }
-                Record::Taken { .. }
-                | Record::SnapshotCleared { .. }
+                Record::Lacking { what } => this.lacking = Some(what.clone()),
+                Record::PublishBegins { .. }
+                | Record::Taken { .. }
                 | Record::StageBegins { .. }
                 | Record::SwapBegins { .. }
                 | Record::Swapped { .. }
-                | Record::Undone { .. } => {}
+                | Record::UndoBegins { .. }
+                | Record::TakenBack { .. }
+                | Record::Undone { .. }
+                | Record::Gone { .. } => {}
             }
         }
         this
+    }
+
+    /// Nodes of which nothing is known to be published, nor taken back.
+    fn unpublished(&self) -> BTreeSet<Fqdn> {
+        let settled =
+            |node: &&Fqdn| self.published.contains(*node) || self.withdrawn.contains(*node);
+        self.snapshots.iter().filter(|node| !settled(node)).cloned().collect()
+    }
+
+    /// Nodes that something is to be done on.
+    fn open(&self) -> BTreeSet<Fqdn> {
+        self.unpublished().union(&self.uncleared).cloned().collect()
+    }
+
+    /// Whether every node that the backup is for was to be published, and the ring stood still.
+    fn was_to_be_complete(&self) -> bool {
+        self.lacking.as_ref().is_some_and(Vec::is_empty)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-    use std::path::Path;
-
     use super::*;
 
-    fn look(root: &Path) -> InStore {
-        let store = Store::open(root).unwrap();
-        let (name, node) = (BackupName::for_new("one").unwrap(), Fqdn::parse("n1").unwrap());
-        look_in_store(&store, &Layout::new(None).unwrap(), &name, &node).unwrap()
+    fn node(name: &str) -> Fqdn {
+        Fqdn::parse(name).unwrap()
     }
 
-    fn put(root: &Path, key: &str, text: &str) {
-        let path = root.join(key);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
+    fn snapshot(name: &str) -> Record {
+        Record::SnapshotBegins { node: node(name), tag: "medusafs-j".to_owned() }
     }
 
     #[test]
-    fn whether_a_node_was_published_is_read_from_the_store() {
-        let directory = tempfile::tempdir().unwrap();
-        let root = directory.path();
-        assert!(matches!(look(root), InStore::Nothing));
-        for (key, text) in [
-            ("n1/one/meta/schema.cql", "CREATE"),
-            ("n1/one/meta/tokenmap.json", "{}"),
-            ("n1/one/meta/server_version.json", "{\"v\": 1}"),
-            ("n1/one/meta/differential", "differential"),
-            ("index/backup_index/one/tokenmap_n1.json", "{}"),
-            ("index/backup_index/one/finished_n2_1795000000.timestamp", "1795000000"),
-        ] {
-            put(root, key, text);
-        }
-        assert!(matches!(look(root), InStore::Nothing), "nothing counts before the manifest");
-        put(root, "n1/one/meta/manifest.json", "[]");
-        let InStore::NotIndexed(again) = look(root) else { panic!("{:?}", look(root)) };
-        assert_eq!((again.schema.as_str(), again.tokenmap.as_str()), ("CREATE", "{}"));
-        assert_eq!((again.mode, again.server_version.as_str()), (Mode::Differential, "{\"v\": 1}"));
-        put(root, "index/backup_index/one/finished_n1_1795000000.timestamp", "1795000000");
-        assert!(matches!(look(root), InStore::Indexed));
+    fn only_what_has_no_end_is_open() {
+        let journaled = Journaled::read(&[
+            snapshot("n1"),
+            snapshot("n2"),
+            snapshot("n3"),
+            snapshot("n4"),
+            Record::SnapshotCleared { node: node("n1") },
+            Record::SnapshotCleared { node: node("n3") },
+            Record::SnapshotCleared { node: node("n4") },
+            Record::Published { node: node("n1") },
+            Record::Published { node: node("n2") },
+            Record::Withdrawn { node: node("n3") },
+        ]);
+        assert_eq!(journaled.uncleared, BTreeSet::from([node("n2")]));
+        assert_eq!(journaled.unpublished(), BTreeSet::from([node("n4")]));
+        assert_eq!(journaled.open(), BTreeSet::from([node("n2"), node("n4")]));
+    }
+
+    #[test]
+    fn a_backup_that_lacked_something_from_the_start_was_never_to_be_complete() {
+        let lacking = |what: &[&str]| Record::Lacking {
+            what: what.iter().map(|&what| what.to_owned()).collect(),
+        };
+        assert!(!Journaled::read(&[snapshot("n1")]).was_to_be_complete());
+        assert!(Journaled::read(&[snapshot("n1"), lacking(&[])]).was_to_be_complete());
+        assert!(!Journaled::read(&[lacking(&["n2 is not in it: down"])]).was_to_be_complete());
     }
 }

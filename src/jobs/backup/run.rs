@@ -1,23 +1,21 @@
 //! The steps in order.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::agent::protocol::{SnapshotTag, UploadMode, Withdraw};
-use crate::cluster::{AgentLine, Deaf, Reached, RingNode, Survey, on_all};
+use crate::agent::protocol::{SnapshotTag, UploadMode};
+use crate::cluster::{AgentLine, Reached, RingNode, Survey};
 use crate::config::BackupMode;
-use crate::model::{BackupName, Fqdn, JobState, Phase, UnixSeconds};
+use crate::model::{Fqdn, JobState, Phase, UnixSeconds};
 
+use super::lease::{HeldLease, IfBusy, take_cluster};
+use super::members::members;
 use super::publish::{Edition, publish};
-use super::recover::{Journaled, finish_publishing, snapshot_left};
+use super::settle::settle;
 use super::snapshot::{clear, take};
-use super::survey::HeldLease;
 use super::upload::upload;
-use super::{BackupRequest, Context, JobError, survey};
-
-/// For removing what was not published.
-const WITHDRAW_WITHIN: Duration = Duration::from_mins(10);
+use super::withdraw::withdraw;
+use super::{BackupRequest, Context, JobError, Record, survey};
 
 /// What the job waits between two looks at the time, before the first snapshot.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -28,7 +26,7 @@ pub(in crate::jobs) async fn run(
     request: &BackupRequest,
 ) -> Result<(JobState, String), JobError> {
     cx.board.moves_to(JobState::Running, Phase::Check);
-    let lease = survey::take_cluster_lease(cx, &format!("backup {}", request.name)).await?;
+    let lease = take_cluster(cx, &format!("backup {}", request.name), IfBusy::Fail).await?;
     let ended = match survey::look(cx, request.node.as_ref()).await {
         Ok(looked) => work(cx, request, &looked, &lease).await,
         Err(error) => Err(error),
@@ -47,43 +45,46 @@ async fn work(
         BackupMode::Full => UploadMode::Full,
         BackupMode::Differential => UploadMode::Differential,
     };
-    let tag = SnapshotTag::of(&request.name).map_err(|error| JobError::Host(error.to_string()))?;
+    let tag = SnapshotTag::of(cx.board.folder().id())
+        .map_err(|error| JobError::Host(error.to_string()))?;
+    let members = members(request.node.as_ref(), &cx.config.medusafs.datacenters, &looked.ring)
+        .map_err(|finding| JobError::Unfit(vec![finding]))?;
     let agents: BTreeMap<Fqdn, AgentLine> = looked
         .reached
         .iter()
-        .filter(|(name, _)| request.node.as_ref().is_none_or(|only| only == *name))
+        .filter(|(name, _)| members.contains(*name))
         .map(|(name, reached)| (name.clone(), reached.agent.clone()))
         .collect();
     cx.board.set_nodes(agents.keys().cloned());
     until(cx, request.no_snapshot_before).await?;
     let started = looked.share.clock.unwrap_or_else(|| cx.clock.now());
 
-    let copied = match take(cx, &agents, &tag, looked.snapshots_have_ttl()).await {
-        Ok(()) => upload(cx, &agents, &request.name, mode, &tag).await,
-        Err(error) => Err(error),
+    let copying = async {
+        take(cx, &agents, &tag, looked.snapshots_have_ttl()).await?;
+        upload(cx, &agents, &request.name, mode, &tag).await
     };
+    let copied = lease.while_held(copying).await;
     cx.board.moves_to(JobState::Running, Phase::Clear);
     let mut renewed = Renewed::default();
     let agents = renewed.lines(cx, agents).await;
-    let left = clear(cx, &agents, &tag).await;
-    let left: Vec<String> =
-        left.iter().map(|(node, why)| snapshot_left(cx, request, node, why)).collect();
-    let copied = match copied {
-        Ok(copied) => copied,
-        Err(error) => {
-            withdraw(cx, &agents, &request.name, &BTreeSet::new()).await;
-            return if left.is_empty() { Err(error) } else { Ok(failed(&error, &left)) };
-        }
+    let mut found = clear(cx, &agents, &tag).await;
+    let ready = async {
+        let copied = copied?;
+        let changed = look_again(cx, looked, request).await?;
+        lease.still_held()?;
+        let lacks = members.iter().filter(|name| !copied.contains_key(*name));
+        let what = lacks.map(|name| not_in_it(cx, name)).chain(changed.iter().cloned()).collect();
+        cx.write(Record::Lacking { what })?;
+        Ok::<_, JobError>((copied, changed))
     };
-
-    let again = look_again(cx, looked, request).await;
-    let changed = match again.and_then(|changed| lease.still_held().map(|()| changed)) {
-        Ok(changed) => changed,
+    let (copied, changed) = match ready.await {
+        Ok(ready) => ready,
         Err(error) => {
             withdraw(cx, &agents, &request.name, &BTreeSet::new()).await;
             return Err(error);
         }
     };
+
     let whole: BTreeMap<_, _> = agents
         .iter()
         .filter(|(name, _)| copied.contains_key(*name))
@@ -97,23 +98,23 @@ async fn work(
         release_version: &looked.release_version,
         ring: &looked.ring,
     };
-    publish(cx, &whole, &edition).await?;
+    if let Err(error) = publish(cx, &whole, &edition).await {
+        found.push(error.in_words());
+    }
     let agents = renewed.lines(cx, agents).await;
-    let journaled = Journaled::read(cx.journal.lock().records());
-    let mut found = left;
-    let published = finish_publishing(cx, request, &journaled, &agents, &mut found).await?;
-    for node in &published {
+    let settled = settle(cx, &request.name, &agents, &mut found).await;
+    for node in &settled.published {
         cx.show(node, |node| {
             node.state = JobState::Complete;
             node.error = None;
         });
     }
-    withdraw(cx, &agents, &request.name, &published).await;
-    if !published.is_empty() {
+    withdraw(cx, &agents, &request.name, &settled.keep()).await;
+    if !settled.published.is_empty() {
         let new = copied.values().map(|node| node.new_bytes).sum();
         cx.board.change(|status| status.unique_bytes = Some(new));
     }
-    Ok(end(request, looked, &published, &changed, found, cx))
+    Ok(end(cx, request, &members, &settled.published, &changed, found))
 }
 
 /// Nodes that were logged in to once more, for their agent was lost.
@@ -144,11 +145,6 @@ impl Renewed {
         }
         agents
     }
-}
-
-/// The end of a backup that failed and left something behind.
-fn failed(error: &JobError, left: &[String]) -> (JobState, String) {
-    (error.state(), format!("{}\n{}", error.in_words(), left.join("\n")))
 }
 
 /// Waits until a snapshot may be taken; whoever made the directory may yet withdraw it.
@@ -193,55 +189,29 @@ fn differences(before: &BTreeMap<Fqdn, RingNode>, now: &[RingNode]) -> Vec<Strin
     gone.chain(new).chain(moved).collect()
 }
 
-/// Takes back what was copied by nodes that are not among the `published`. What fails here is bytes
-/// that nobody names.
-pub(super) async fn withdraw(
-    cx: &Context,
-    agents: &BTreeMap<Fqdn, AgentLine>,
-    backup: &BackupName,
-    published: &BTreeSet<Fqdn>,
-) {
-    let unpublished = agents.iter().filter(|(name, _)| !published.contains(*name));
-    let lines = unpublished.map(|(name, agent)| (name.clone(), agent.clone()));
-    let answers = on_all(&cx.scope, agents.len(), lines, |node, agent| {
-        let request = Withdraw { backup: backup.clone(), node };
-        async move { agent.ask(request, Some(WITHDRAW_WITHIN), Arc::new(Deaf)).await }
-    })
-    .await;
-    for (node, answer) in answers {
-        if let Err(error) = answer {
-            cx.board.log(&format!("{node}: left unnamed files on the share: {}", error.in_words()));
-        }
-    }
+fn not_in_it(cx: &Context, name: &Fqdn) -> String {
+    let status = cx.board.status();
+    let node = status.nodes.into_iter().find(|node| node.name == *name);
+    let why = node
+        .and_then(|node| node.error)
+        .unwrap_or_else(|| "it was left out, for it is down".to_owned());
+    format!("{name} is not in it: {why}")
 }
 
 /// What the job ends as: complete if every node that it is for is published and the ring stood
 /// still. A snapshot that could not be cleared is said, and takes nothing from the backup.
 fn end(
+    cx: &Context,
     request: &BackupRequest,
-    looked: &Survey,
+    members: &BTreeSet<Fqdn>,
     published: &BTreeSet<Fqdn>,
     changed: &[String],
     found: Vec<String>,
-    cx: &Context,
 ) -> (JobState, String) {
-    let datacenters = &cx.config.medusafs.datacenters;
-    let missing: Vec<&Fqdn> = looked
-        .ring
-        .iter()
-        .filter(|(_, node)| datacenters.contains(&node.datacenter))
-        .map(|(name, _)| name)
-        .filter(|name| request.node.as_ref().is_none_or(|only| only == *name))
-        .filter(|name| !published.contains(*name))
-        .collect();
-    let status = cx.board.status();
+    let missing: Vec<&Fqdn> = members.difference(published).collect();
     let mut lines = Vec::new();
     for name in &missing {
-        let node = status.nodes.iter().find(|node| node.name == **name);
-        let why = node
-            .and_then(|node| node.error.clone())
-            .unwrap_or_else(|| "it was left out, for it is down".to_owned());
-        lines.push(format!("{name} is not in it: {why}"));
+        lines.push(not_in_it(cx, name));
         if !published.is_empty() {
             let backup = &request.name;
             lines.push(format!("  when that is mended, `mkdir backups/{backup}/{name}` adds it"));

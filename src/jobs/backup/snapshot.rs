@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::agent::protocol::{Clear, Snapshot, SnapshotTag};
-use crate::cluster::{AgentLine, Deaf, on_all};
+use crate::cluster::{AgentLine, Deaf};
 use crate::model::{Fqdn, JobState, Phase};
+use crate::observe::ErrorChain;
 
+use super::agents::{on_agents, why};
 use super::{Context, JobError, Record};
 
 /// Flushing all memtables of a busy node, and a hard link for each file.
@@ -40,8 +42,7 @@ pub(in crate::jobs) async fn take(
         });
     }
     let ttl_seconds = has_ttl.then_some(SNAPSHOT_TTL.as_secs());
-    let lines = agents.iter().map(|(name, agent)| (name.clone(), agent.clone()));
-    let taking = on_all(&cx.scope, agents.len(), lines, |_, agent| {
+    let taking = on_agents(cx, agents.len(), agents, |_, agent| {
         let request = Snapshot { tag: tag.clone(), ttl_seconds };
         async move { agent.ask(request, Some(SNAPSHOT_WITHIN), Arc::new(Deaf)).await }
     });
@@ -60,7 +61,7 @@ pub(in crate::jobs) async fn take(
                 });
             }
             Err(error) => {
-                let why = error.fault().map_or_else(|| error.in_words(), ToString::to_string);
+                let why = why(&error);
                 cx.board.node_failed(&node, &why);
                 failed.push((node, why));
             }
@@ -73,30 +74,34 @@ pub(in crate::jobs) async fn take(
     }
 }
 
-/// Clears the snapshot on every node that still answers. Returns those on which it could not be
-/// cleared, with why.
+/// Clears the snapshot on every node that still answers. Returns what could not be done, in words.
 pub(in crate::jobs) async fn clear(
     cx: &Context,
     agents: &BTreeMap<Fqdn, AgentLine>,
     tag: &SnapshotTag,
-) -> Vec<(Fqdn, String)> {
-    let lines = agents.iter().map(|(name, agent)| (name.clone(), agent.clone()));
-    let cleared = on_all(&cx.scope, agents.len(), lines, |_, agent| {
+) -> Vec<String> {
+    let cleared = on_agents(cx, agents.len(), agents, |_, agent| {
         let request = Clear { tag: tag.clone() };
         async move { agent.ask(request, Some(CLEAR_WITHIN), Arc::new(Deaf)).await }
     })
     .await;
     let mut left = Vec::new();
     for (node, answer) in cleared {
-        let why = match answer {
+        left.push(match answer {
             Ok(_) => match cx.write(Record::SnapshotCleared { node: node.clone() }) {
                 Ok(()) => continue,
-                Err(error) => error.to_string(),
+                Err(error) => format!(
+                    "{node}: the snapshot {tag} is cleared, which could not be written down: {}",
+                    ErrorChain(&error)
+                ),
             },
-            Err(error) => error.in_words(),
-        };
-        cx.board.log(&format!("{node}: the snapshot {} could not be cleared: {why}", tag.as_str()));
-        left.push((node, why));
+            Err(error) => {
+                format!("{node}: the snapshot {tag} could not be cleared: {}", why(&error))
+            }
+        });
+    }
+    for line in &left {
+        cx.board.log(line);
     }
     left
 }

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use crate::agent::protocol::{SnapshotTag, Upload, UploadMode, Uploaded};
-use crate::cluster::{AgentLine, on_all};
+use crate::cluster::AgentLine;
 use crate::model::{BackupName, Fqdn, JobState, Phase};
 
+use super::agents::{on_agents, why};
 use super::{Context, JobError};
 
 /// Files that one node copies at once. Measured: with eight, hashing and syncing keep pace with
@@ -32,8 +33,7 @@ pub(in crate::jobs) async fn upload(
     let bytes_per_second = own.into_iter().chain(shared).min().unwrap_or(0);
     let threads = u32::try_from(cx.config.storage.concurrent_transfers).unwrap_or(THREADS);
     let threads = threads.clamp(THREADS, 64);
-    let lines = agents.iter().map(|(name, agent)| (name.clone(), agent.clone()));
-    let uploading = on_all(&cx.scope, width, lines, |name, agent| {
+    let uploading = on_agents(cx, width, agents, |name, agent| {
         let cx = cx.clone();
         let request = Upload {
             backup: backup.clone(),
@@ -71,11 +71,9 @@ pub(in crate::jobs) async fn upload(
                 uploaded.insert(node, answer);
             }
             Err(error) => {
-                let why = error.fault().map_or_else(|| error.in_words(), ToString::to_string);
-                cx.board.node_failed(&node, &why);
+                cx.board.node_failed(&node, &why(&error));
             }
         }
     }
-    cx.board.change(|status| status.state = JobState::Running);
     Ok(uploaded)
 }

@@ -7,12 +7,14 @@ use crate::config::RestorePolicy;
 use crate::model::{ByteSize, JobState, Phase};
 
 use super::finish::{finish, swap};
-use super::hold::{take_back, until_accepted, wait_out};
+use super::hold::{Held, until_accepted, wait_out};
+use super::lease::{HeldLease, IfBusy, take_cluster, take_node};
 use super::plan::{Plan, Sight, Snapshot};
 use super::plan_text::plan_text;
-use super::recover::take_back_by_another;
-use super::survey::HeldLease;
-use super::{Context, JobError, Record, RestoreRequest, survey};
+use super::recover::{go_on_by_another, take_back_by_another};
+use super::stand::Stand;
+use super::take_back::{take_back, take_back_if_untouched};
+use super::{Context, JobError, Record, RestoreRequest, STEP_LIMITS, survey};
 
 /// Files that are staged at once.
 const THREADS: u16 = 8;
@@ -35,12 +37,23 @@ pub(in crate::jobs) async fn run(
             return Err(JobError::Refused(plan.refusals));
         }
         if plan.is_plain() || accepted.as_deref() == Some(plan.id.as_str()) {
-            return restore(cx, request, seen).await;
+            match restore(cx, request, seen).await? {
+                Went::Ended(state, words) => return Ok((state, words)),
+                Went::PlanIsVoid => continue,
+            }
         }
         // Nothing is kept open while a person thinks.
         drop(seen);
         accepted = Some(until_accepted(cx, &plan, accepted.is_some()).await?);
     }
+}
+
+/// How a restore whose plan was good to begin with went.
+enum Went {
+    /// To an end, with what is to be said.
+    Ended(JobState, String),
+    /// Something changed before the node was stopped. All is taken back: plan anew.
+    PlanIsVoid,
 }
 
 /// What was seen, and what is made of it.
@@ -113,40 +126,54 @@ fn order(cx: &Context, request: &RestoreRequest) -> Order {
         threads: THREADS,
         undo_keep_seconds: own.undo_keep.as_secs(),
         share_seconds: own.deadline.as_secs().max(60),
-        drain_seconds: 120,
-        stop_seconds: 300,
-        start_seconds: 900,
+        drain_seconds: STEP_LIMITS.drain.as_secs(),
+        stop_seconds: STEP_LIMITS.stop.as_secs(),
+        start_seconds: STEP_LIMITS.start.as_secs(),
     }
 }
 
-async fn restore(
-    cx: &Context,
-    request: &RestoreRequest,
-    seen: Seen,
-) -> Result<(JobState, String), JobError> {
+async fn restore(cx: &Context, request: &RestoreRequest, seen: Seen) -> Result<Went, JobError> {
     let purpose = format!("restore of {} from {}", request.node, request.backup);
-    let cluster = survey::take_cluster_lease(cx, &purpose).await?;
-    let node = match survey::take_node_lease(cx, &request.node, &purpose).await {
+    let cluster = take_cluster(cx, &purpose, IfBusy::Fail).await?;
+    let node = match take_node(cx, &request.node, &purpose, IfBusy::Fail).await {
         Ok(node) => node,
         Err(error) => {
             cluster.give_back(cx).await;
             return Err(error);
         }
     };
-    let ended = match work(cx, request, &seen, [&cluster, &node]).await {
-        // After the swap has begun the node may be finishing alone; before, nobody does.
-        Err(error) if seen.target.agent.is_broken() && !has_swap_begun(cx) => {
-            take_back_by_another(cx, request, &error).await
-        }
-        ended => ended,
+    let went = match Box::pin(work(cx, request, &seen, [&cluster, &node])).await {
+        Err(error) => after_failure(cx, request, &seen.target, error).await,
+        went => went,
     };
     node.give_back(cx).await;
     cluster.give_back(cx).await;
-    ended
+    went
 }
 
-fn has_swap_begun(cx: &Context) -> bool {
-    cx.journal.lock().records().iter().any(|record| matches!(record, Record::SwapBegins { .. }))
+/// Brings a restore that failed to an end that is as good as can be: before the swap all is taken
+/// back; once the node was told to swap it finishes alone, and is only to be asked again.
+async fn after_failure(
+    cx: &Context,
+    request: &RestoreRequest,
+    target: &Reached,
+    error: JobError,
+) -> Result<Went, JobError> {
+    let stand = Stand::of(cx.journal.lock().records());
+    let is_told = matches!(stand, Stand::Swapping | Stand::Swapped);
+    let ended = match (target.agent.is_broken(), is_told) {
+        (true, true) => go_on_by_another(cx, request, &error).await,
+        (true, false) => take_back_by_another(cx, request, &error).await,
+        (false, true) => {
+            take_back_if_untouched(cx, &request.node, target).await;
+            Err(error)
+        }
+        (false, false) => {
+            take_back(cx, &request.node, target).await;
+            Err(error)
+        }
+    };
+    ended.map(|(state, words)| Went::Ended(state, words))
 }
 
 async fn work(
@@ -154,7 +181,7 @@ async fn work(
     request: &RestoreRequest,
     seen: &Seen,
     leases: [&HeldLease; 2],
-) -> Result<(JobState, String), JobError> {
+) -> Result<Went, JobError> {
     cx.still_wanted()?;
     cx.write(Record::StageBegins { node: request.node.clone() })?;
     cx.board.moves_to(JobState::Staging, Phase::Stage);
@@ -162,9 +189,13 @@ async fn work(
         node.state = JobState::Staging;
         node.phase = Phase::Stage;
     });
-    let staging = seen.target.agent.restore_stage(&seen.order, cx.listener(&request.node));
-    // Dropped, the request is cancelled on the node, which takes the stage back.
-    let staged = cx.unless_cancelled(staging).await??;
+    let staging = async {
+        let staged = seen.target.agent.restore_stage(&seen.order, cx.listener(&request.node));
+        // Dropped, the request is cancelled on the node, which takes the stage back.
+        Ok(cx.unless_cancelled(staged).await??)
+    };
+    let [cluster, node] = leases;
+    let staged = cluster.while_held(node.while_held(staging)).await?;
     cx.board.log(&format!(
         "{}: {} files, {} bytes on the node; {} files of it linked from what it has",
         request.node, staged.files, staged.bytes, staged.linked_files
@@ -175,11 +206,15 @@ async fn work(
             request.node, staged.by_size_only
         ));
     }
-    wait_out(cx, &request.node, &seen.target, request.complete_since).await?;
-    if let Err(lost) = leases.into_iter().try_for_each(HeldLease::still_held) {
-        take_back(cx, &seen.target).await;
-        return Err(lost);
+    let hold = wait_out(cx, request, &seen.target, &seen.survey).await?;
+    leases.into_iter().try_for_each(HeldLease::still_held)?;
+    if let Held::RingChanged(changes) = hold {
+        let words = changes.join("; ");
+        cx.board.log(&format!("{}: planned anew, for {words}", request.node));
+        take_back(cx, &request.node, &seen.target).await;
+        return Ok(Went::PlanIsVoid);
     }
     swap(cx, request, &seen.target).await?;
-    finish(cx, request, &seen.target, Some(&seen.survey)).await
+    let (state, words) = finish(cx, request, &seen.target, Some(&seen.survey)).await?;
+    Ok(Went::Ended(state, words))
 }

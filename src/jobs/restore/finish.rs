@@ -12,7 +12,7 @@ use crate::model::{Fqdn, JobState, Phase};
 use super::{Context, JobError, Record, RestoreRequest, survey};
 
 /// How often the node is asked how far it is.
-const ASK_EVERY: Duration = Duration::from_secs(1);
+pub(super) const ASK_EVERY: Duration = Duration::from_secs(1);
 
 /// A small question to the agent.
 const BRIEFLY: Duration = Duration::from_mins(1);
@@ -33,8 +33,14 @@ pub(super) async fn swap(
     // No limit: each of its steps has one on the node.
     let listener = cx.listener(&request.node);
     let swapping = target.agent.restore_swap(&job, Milestone::Started, listener);
-    let report = watched(cx, &request.node, target, swapping).await;
-    judge(cx, request, report)
+    match judge(cx, request, watched(cx, &request.node, target, swapping).await)? {
+        OnNode::Restored => Ok(()),
+        OnNode::PutBack | OnNode::Untouched => Err(JobError::Node {
+            node: request.node.clone(),
+            what: "it took the restore back by itself".to_owned(),
+            remedy: "its log beside its data says why; then copy the snapshot again".to_owned(),
+        }),
+    }
 }
 
 /// Waits for `work` on the node, and shows in the meantime what the node's journal says.
@@ -67,7 +73,8 @@ pub(super) fn of_job(cx: &Context, reports: Vec<JobReport>) -> Option<JobReport>
     reports.into_iter().find(|report| report.job == *cx.board.folder().id())
 }
 
-fn show(cx: &Context, node: &Fqdn, report: &JobReport) {
+/// Shows what the node's journal says of a job that has not ended.
+pub(super) fn show(cx: &Context, node: &Fqdn, report: &JobReport) {
     if report.state.outcome().is_none() {
         cx.board.moves_to(report.state, report.phase);
         cx.show(node, |node| {
@@ -77,30 +84,53 @@ fn show(cx: &Context, node: &Fqdn, report: &JobReport) {
     }
 }
 
+/// How a restore ended on its node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OnNode {
+    /// Cassandra serves what was restored.
+    Restored,
+    /// What was there before is put back.
+    PutBack,
+    /// Nothing was changed, and the stage is gone.
+    Untouched,
+}
+
+/// What came of what the node was asked, written down if it is an end.
 pub(super) fn judge(
     cx: &Context,
     request: &RestoreRequest,
     report: Result<JobReport, ClusterError>,
-) -> Result<(), JobError> {
+) -> Result<OnNode, JobError> {
     let job = cx.board.folder().id();
+    let node = request.node.clone();
     match report {
-        Ok(report) if report.error.is_none() && report.reached == Milestone::Started => {
-            cx.write(Record::Swapped { node: request.node.clone() })?;
-            Ok(())
-        }
-        Ok(report) => Err(JobError::Node {
-            node: request.node.clone(),
-            what: report.error.unwrap_or_else(|| format!("stopped at {:?}", report.reached)),
-            remedy: report.remedy.unwrap_or_else(|| {
-                format!("`medusafs resume {job}` goes on, `medusafs undo {job}` takes it back")
+        Ok(report) => match report.state {
+            JobState::Done => {
+                cx.write(Record::Swapped { node })?;
+                Ok(OnNode::Restored)
+            }
+            JobState::Undone => {
+                cx.write(Record::Undone { node })?;
+                Ok(OnNode::PutBack)
+            }
+            JobState::Cancelled => {
+                cx.write(Record::TakenBack { node })?;
+                Ok(OnNode::Untouched)
+            }
+            _ => Err(JobError::Node {
+                node,
+                what: report.error.unwrap_or_else(|| format!("stopped at {:?}", report.reached)),
+                remedy: report.remedy.unwrap_or_else(|| {
+                    format!("`medusafs resume {job}` goes on, `medusafs undo {job}` takes it back")
+                }),
             }),
-        }),
+        },
         Err(error) => Err(JobError::Node {
-            node: request.node.clone(),
+            node,
             what: error.in_words(),
             remedy: format!(
-                "if Cassandra was being stopped the node finishes alone; `medusafs resume {job}` \
-                 looks, and goes on if need be; `medusafs undo {job}` takes it back"
+                "`medusafs resume {job}` looks, and goes on if need be; `medusafs undo {job}` \
+                 takes it back"
             ),
         }),
     }

@@ -9,6 +9,11 @@ mod hold;
 mod plan;
 mod plan_text;
 mod recover;
+mod second_look;
+mod stand;
+mod take_back;
+
+use std::time::Duration;
 
 pub(super) use begin::run;
 pub(super) use plan::Snapshot;
@@ -16,4 +21,17 @@ pub(super) use recover::{Wish, recover};
 
 use super::context::Context;
 use super::job_error::JobError;
-use super::{Record, RestoreRequest, survey};
+use super::{Record, RestoreRequest, lease, survey};
+
+/// How long the node's own steps may take.
+struct StepLimits {
+    drain: Duration,
+    stop: Duration,
+    start: Duration,
+}
+
+const STEP_LIMITS: StepLimits = StepLimits {
+    drain: Duration::from_mins(2),
+    stop: Duration::from_mins(5),
+    start: Duration::from_mins(15),
+};
