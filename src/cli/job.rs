@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::jobs::{JobProcess, Jobs, run_job};
+use crate::jobs::{JobProcess, Jobs, JobsError, run_job};
 use crate::model::{Outcome, SystemClock};
 use crate::observe::{LogTo, start_log};
 
@@ -17,7 +17,7 @@ pub(super) async fn job(folder: &Path) -> Result<(), Failure> {
     if let Err(errno) = nix::unistd::setsid() {
         tracing::debug!(%errno, "already a session of its own");
     }
-    let failed = |error: crate::jobs::JobsError| Failure::of(Exit::Unwished, &error);
+    let failed = |error: JobsError| Failure::of(Exit::Unwished, &error);
     let folder = Jobs::folder_at(folder).map_err(failed)?;
     start_log(LogTo::Stderr, "warn");
     let process = JobProcess {
@@ -27,11 +27,13 @@ pub(super) async fn job(folder: &Path) -> Result<(), Failure> {
         host_name: host_name(),
         clock: Arc::new(SystemClock),
     };
-    let state = run_job(process).await.map_err(failed)?;
-    if state.outcome() == Some(Outcome::Wished) {
-        Ok(())
-    } else {
-        Err(Failure::new(Exit::Unwished, state.to_string()))
+    match run_job(process).await {
+        Ok(state) if state.outcome() == Some(Outcome::Wished) => Ok(()),
+        // Its folder says why; standard error is its log.
+        Ok(_) => Err(Failure::told(Exit::Unwished)),
+        // Of two that were started at once, the other does it.
+        Err(JobsError::Taken(_)) => Ok(()),
+        Err(error) => Err(failed(error)),
     }
 }
 

@@ -225,7 +225,8 @@ fn begin_and_watch(told: &Told, from: ConfigFrom, scope: &Scope) -> Result<Arc<B
     let doing = Arc::new(ByJobs::new(jobs, from, mode, Arc::new(SystemClock)));
     doing.look();
     // Whoever only looks begins nothing, not even the end of what has died.
-    drop(scope.spawn(Arc::clone(&doing).watch(!told.settings.read_only)));
+    let tends = !told.settings.read_only;
+    drop(scope.spawn(Arc::clone(&doing).watch(tends, config.medusafs.undo_keep)));
     Ok(doing)
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::agent::protocol::{AskNodetool, RingMember};
 use crate::cassandra::NodeFacts;
-use crate::config::{HostPort, ShareRequired};
+use crate::config::{HostPort, NodesRequired, ShareRequired};
 use crate::model::{Fqdn, Token};
 use crate::tasks::Scope;
 
@@ -139,23 +139,28 @@ async fn meet(
         .filter(|node| node.host_id != contact_id)
         .filter_map(|node| guesses.get(&node.host_id).map(|name| (name.clone(), node.clone())))
         .filter(|(name, _)| only.is_none_or(|only| only == name))
-        .filter(|(_, node)| node.up != Some(false) || required(reach));
+        .filter(|(name, node)| node.up != Some(false) || is_required(reach, only, name, node));
     let mut reached: BTreeMap<String, Reached> = on_all(&reach.scope, LOGINS_AT_ONCE, others, {
         |name, node| {
             let reach = reach.clone();
             async move {
                 let (host, port) = reach.config.ssh_address(&name, &node.address.to_string());
                 let store = reach.config.store_root_on(&name);
-                (node.host_id.clone(), reach.node(&host, port, &store).await)
+                let reached = reach.node(&host, port, &store).await;
+                (node, reached)
             }
         }
     })
     .await
     .into_iter()
-    .filter_map(|(name, (host_id, reached))| match reached {
-        Ok(reached) => Some((host_id, reached)),
+    .filter_map(|(name, (node, reached))| match reached {
+        Ok(reached) => Some((node.host_id, reached)),
         Err(error) => {
-            findings.push(Finding::of(name.as_str(), &error));
+            let mut finding = Finding::of(name.as_str(), &error);
+            if !belongs(reach, only, &name, &node) {
+                finding.severity = Severity::Warning;
+            }
+            findings.push(finding);
             None
         }
     })
@@ -187,13 +192,12 @@ async fn look(
             findings.extend(wrong.iter().map(|error| Finding::error(None, error.to_string(), "")));
         })
         .ok()?;
-    let required = required(reach);
     for (name, node) in ring.iter().filter(|(_, node)| !node.is_up_and_normal()) {
         let what = format!("nodetool status says {} of it", node.status_letters());
         let remedy = "bring it up, or set nodes_required = up in medusafs.ini to leave out what is \
                       down (the backup then ends incomplete)";
         let about = Some(name.as_str());
-        findings.push(if required && only.is_none_or(|only| only == name) {
+        findings.push(if is_required(reach, only, name, node) {
             Finding::error(about, what, remedy)
         } else {
             Finding::warning(about, what, "")
@@ -201,8 +205,8 @@ async fn look(
     }
     let reached: BTreeMap<Fqdn, Reached> = ring
         .iter()
+        .filter(|(name, node)| belongs(reach, only, name, node))
         .filter_map(|(name, node)| Some((name.clone(), reached.remove(&node.host_id)?)))
-        .filter(|(name, _)| only.is_none_or(|only| only == name))
         .collect();
     if let Some(only) = only.filter(|only| !ring.contains_key(only)) {
         let names: Vec<_> = ring.keys().map(Fqdn::as_str).collect();
@@ -233,8 +237,17 @@ async fn look(
     })
 }
 
-fn required(reach: &Reach) -> bool {
-    reach.config.medusafs.nodes_required == crate::config::NodesRequired::All
+/// Whether the job is about this node: the one it is for, else all of `datacenters`. Others are
+/// asked what they are called, and nothing that is wrong with them stands against it.
+fn belongs(reach: &Reach, only: Option<&Fqdn>, name: &Fqdn, node: &RingNode) -> bool {
+    let datacenters = &reach.config.medusafs.datacenters;
+    only.map_or_else(|| datacenters.contains(&node.datacenter), |only| only == name)
+}
+
+/// Whether the node must be up.
+fn is_required(reach: &Reach, only: Option<&Fqdn>, name: &Fqdn, node: &RingNode) -> bool {
+    let policy = reach.config.medusafs.nodes_required;
+    policy == NodesRequired::All && belongs(reach, only, name, node)
 }
 
 /// The first contact point that answers. What the others said is told only if none does.

@@ -18,9 +18,7 @@ use crate::medusa::Mode;
 use crate::model::Clock;
 use crate::model::Fqdn;
 use crate::model::JobId;
-use crate::model::JobKind;
 use crate::model::JobStatus;
-use crate::model::Phase;
 use crate::model::UnixSeconds;
 use crate::observe::ErrorChain;
 
@@ -38,6 +36,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// How many looks lie between two at whether jobs have died: ten seconds.
 const RECOVER_EVERY: u32 = 20;
+
+/// How many looks lie between two removals of what is old: an hour.
+const TIDY_EVERY: u32 = 7200;
 
 /// Jobs of this host, begun and watched through their folders.
 pub struct ByJobs {
@@ -61,20 +62,26 @@ impl ByJobs {
         Self { jobs, config, default_mode, clock, table }
     }
 
-    /// Looks at the folders for ever, and starts the recovery of jobs whose process has died. This
-    /// host's disk alone is read, on a thread where that may take a while.
-    pub async fn watch(self: Arc<Self>, recovers: bool) {
+    /// Looks at the folders for ever, starts the recovery of jobs whose process has died, and
+    /// removes folders of jobs that nobody needs any more; with `tends` false it only looks. A
+    /// restore's folder stays longer than `undo_keep`. This host's disk alone is read, on a thread
+    /// where that may take a while.
+    pub async fn watch(self: Arc<Self>, tends: bool, undo_keep: Duration) {
         let mut every = tokio::time::interval(LOOK_EVERY);
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut looks = 0_u32;
         loop {
             every.tick().await;
             let here = Arc::clone(&self);
-            let recovers = recovers && looks.is_multiple_of(RECOVER_EVERY);
+            let recovers = tends && looks.is_multiple_of(RECOVER_EVERY);
+            let tidies = tends && looks.is_multiple_of(TIDY_EVERY);
             looks = looks.wrapping_add(1);
             let look = move || {
                 if recovers {
                     here.recover();
+                }
+                if tidies {
+                    here.jobs.tidy(undo_keep);
                 }
                 here.look();
             };
@@ -117,16 +124,9 @@ impl ByJobs {
     }
 }
 
-/// The ring as the newest job met it that found the whole cluster fit. One that was stopped by
-/// its check names whom it asked, which may be an address that nobody answers at.
+/// The ring as the newest job met it that found the whole cluster fit.
 fn ring_among(jobs: &[JobStatus]) -> Option<Vec<Fqdn>> {
-    let met_all = |job: &&JobStatus| {
-        job.kind == JobKind::Backup
-            && job.node.is_none()
-            && job.phase != Phase::Check
-            && !job.nodes.is_empty()
-    };
-    let met = jobs.iter().rev().find(met_all)?;
+    let met = jobs.iter().rev().find(|job| job.has_met_the_ring())?;
     Some(met.nodes.iter().map(|node| node.name.clone()).collect())
 }
 
@@ -194,8 +194,10 @@ impl Doing for ByJobs {
 mod tests {
     use super::*;
     use crate::model::BackupName;
+    use crate::model::JobKind;
     use crate::model::JobState;
     use crate::model::NodeStatus;
+    use crate::model::Phase;
     use crate::model::Progress;
     use crate::model::STATUS_VERSION;
 

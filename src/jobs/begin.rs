@@ -6,13 +6,18 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use crate::model::{
     Clock, JobId, JobState, JobStatus, Phase, Progress, STATUS_VERSION, UnixSeconds,
 };
+use crate::observe::ErrorChain;
 
+use super::seen::Seen;
+use super::tidy::{superfluous, sweep};
+use super::unsettled::unsettled;
 use super::{AskedBy, ConfigFrom, Folder, JobRequest, JobsError, Work};
 
 /// All jobs of this host.
@@ -23,6 +28,7 @@ pub struct Jobs {
     clock: Arc<dyn Clock>,
     /// Processes that this one started: waited for, so that none stays a zombie.
     children: Arc<Mutex<Vec<Child>>>,
+    seen: Arc<Mutex<Seen>>,
 }
 
 impl std::fmt::Debug for Jobs {
@@ -35,7 +41,15 @@ impl Jobs {
     /// The jobs below `state_dir`, which is made (0700) with the first. `program` is this program,
     /// started as `program job ID` for each job.
     pub fn open(state_dir: &Path, program: PathBuf, clock: Arc<dyn Clock>) -> Self {
-        Self { directory: state_dir.join("jobs"), program, clock, children: Arc::default() }
+        Self::in_directory(state_dir.join("jobs"), program, clock)
+    }
+
+    pub(super) fn in_directory(
+        directory: PathBuf,
+        program: PathBuf,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { directory, program, clock, children: Arc::default(), seen: Arc::default() }
     }
 
     /// Writes down what is wanted and starts the process that does it. It goes on whatever
@@ -48,7 +62,13 @@ impl Jobs {
     ) -> Result<JobId, JobsError> {
         let asked_at = self.clock.now();
         let folder = self.create(work, asked_by, config, asked_at)?;
-        self.start(&folder)?;
+        if let Err(error) = self.start(&folder) {
+            // Whoever asked is told that nothing was begun, so nobody may start it later.
+            if let Err(stays) = self.forget(&folder) {
+                tracing::error!(job = %folder.id(), error = %ErrorChain(&stays), "not taken back");
+            }
+            return Err(error);
+        }
         Ok(folder.id().clone())
     }
 
@@ -83,6 +103,9 @@ impl Jobs {
         status.state = JobState::Pending;
         status.finished = None;
         status.error.clear();
+        for node in &mut status.nodes {
+            (node.state, node.error) = (JobState::Pending, None);
+        }
         folder.write_status(&status)?;
         self.start(folder)
     }
@@ -94,6 +117,10 @@ impl Jobs {
     /// [`JobsError::Taken`] if its process is still there.
     pub fn forget(&self, folder: &Folder) -> Result<(), JobsError> {
         let _held = folder.hold()?;
+        self.remove(folder)
+    }
+
+    fn remove(&self, folder: &Folder) -> Result<(), JobsError> {
         let wrong =
             |source| JobsError::Folder { doing: "remove", path: folder.path().to_owned(), source };
         // Under a name that is no job's, so that half of it is never taken for one.
@@ -142,31 +169,65 @@ impl Jobs {
     }
 
     /// What all jobs have to tell, oldest first. One whose folder cannot be read is left out, and
-    /// said so in the log.
+    /// said so in the log. What has not changed is not read again.
     pub fn table(&self) -> Result<Vec<JobStatus>, JobsError> {
-        let statuses = self.folders()?.into_iter().filter_map(|folder| {
-            folder
-                .status()
-                .inspect_err(|error| {
-                    tracing::warn!(job = %folder.id(), error = %crate::observe::ErrorChain(error), "unreadable job");
-                })
-                .ok()
-        });
-        Ok(statuses.collect())
+        let folders = self.folders()?;
+        Ok(self.seen.lock().look(&folders))
     }
 
     /// Starts the recovery of every job that has not ended and whose process is gone. Returns
-    /// which those were.
+    /// which those were. One that cannot be started keeps no other from it.
     pub fn recover(&self) -> Result<Vec<JobId>, JobsError> {
         let mut recovered = Vec::new();
-        for folder in self.folders()? {
-            let open = folder.status().is_ok_and(|status| status.state.outcome().is_none());
-            if open && !folder.is_alive() {
-                self.start(&folder)?;
-                recovered.push(folder.id().clone());
+        for job in self.table()?.into_iter().filter(|job| job.state.outcome().is_none()) {
+            let folder = Folder::at(&self.directory, &job.id);
+            if folder.is_alive() {
+                continue;
+            }
+            match self.start(&folder) {
+                Ok(()) => recovered.push(job.id),
+                Err(error) => {
+                    tracing::error!(job = %job.id, error = %ErrorChain(&error), "not started again");
+                }
             }
         }
         Ok(recovered)
+    }
+
+    /// Removes the folders of jobs that have ended and that nobody needs any more; those of which
+    /// something is left on a node stay, and so does a restore as long as it can be undone, which
+    /// is for `undo_keep`. What cannot be removed is said in the log.
+    pub fn tidy(&self, undo_keep: Duration) {
+        let now = self.clock.now();
+        let jobs = match self.table() {
+            Ok(jobs) => jobs,
+            Err(error) => {
+                tracing::warn!(error = %ErrorChain(&error), "the jobs cannot be listed");
+                return;
+            }
+        };
+        for id in superfluous(&jobs, now, undo_keep) {
+            let folder = Folder::at(&self.directory, &id);
+            match self.remove_if_settled(&folder) {
+                Ok(true) => tracing::info!(job = %id, "its folder was old: removed"),
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::warn!(job = %id, error = %ErrorChain(&error), "its folder stays");
+                }
+            }
+        }
+        if let Err(error) = sweep(&self.directory, now) {
+            tracing::debug!(%error, "half a job's folder stays");
+        }
+    }
+
+    fn remove_if_settled(&self, folder: &Folder) -> Result<bool, JobsError> {
+        let _held = folder.hold()?;
+        let is_settled = unsettled(folder.journal()?.records(), folder.id()).is_empty();
+        if is_settled {
+            self.remove(folder)?;
+        }
+        Ok(is_settled)
     }
 
     /// Makes the folder; a second job of the same name within a second waits for no one, but gets

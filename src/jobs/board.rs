@@ -184,6 +184,11 @@ impl Inner {
         let sum = self.status.nodes.iter().map(|node| node.progress).reduce(Progress::and);
         let Some(sum) = sum else { return };
         self.status.progress = sum;
+        if !is_moving(&self.status) {
+            self.samples.clear();
+            (self.status.bytes_per_second, self.status.eta_seconds) = (None, None);
+            return;
+        }
         self.samples.push_back((now, sum.bytes_done));
         while self.samples.len() > 2
             && self.samples.get(1).is_some_and(|(at, _)| now.duration_since(*at) >= RATE_OVER)
@@ -192,7 +197,7 @@ impl Inner {
         }
         let Some((since, before)) = self.samples.front().copied() else { return };
         let millis = u64::try_from(now.duration_since(since).as_millis()).unwrap_or(u64::MAX);
-        if millis >= 500 && self.status.state.outcome().is_none() {
+        if millis >= 500 {
             let rate = sum.bytes_done.saturating_sub(before).saturating_mul(1000) / millis;
             self.status.bytes_per_second = Some(rate);
             self.status.eta_seconds = sum
@@ -200,4 +205,12 @@ impl Inner {
                 .and_then(|total| total.saturating_sub(sum.bytes_done).checked_div(rate));
         }
     }
+}
+
+/// Whether bytes are being moved: only then there is a rate.
+fn is_moving(status: &JobStatus) -> bool {
+    matches!(
+        (status.state, status.phase),
+        (JobState::Running, Phase::Copy) | (JobState::Staging, Phase::Stage)
+    )
 }

@@ -41,7 +41,7 @@ pub enum JobsError {
     Start {
         /// The program: this one.
         program: PathBuf,
-        /// The job, which stays pending until it is started again.
+        /// The job.
         job: JobId,
         /// What the system said.
         #[source]

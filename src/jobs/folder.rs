@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -16,6 +16,9 @@ use super::{Control, JobRequest, JobsError, Journal};
 
 /// The most that is read of a text file of the folder: a log grows.
 const TEXT_LIMIT: u64 = 4 << 20;
+
+/// Inode, time and length of a status that was written. Each is a file of its own.
+pub(super) type StatusVersion = (u64, i64, i64, u64);
 
 /// One job's folder.
 #[derive(Debug, Clone)]
@@ -52,8 +55,11 @@ impl Folder {
         make(&control).map_err(|source| draft.wrong("make", &control, source))?;
         draft.write_json("request.json", request)?;
         draft.write_status(status)?;
-        fs::rename(&draft.path, &folder.path)
-            .map_err(|source| folder.wrong("make", &folder.path, source))?;
+        fs::rename(&draft.path, &folder.path).map_err(|source| {
+            // The next of that name makes it anew, and one that cannot go is swept up later.
+            drop(fs::remove_dir_all(&draft.path));
+            folder.wrong("make", &folder.path, source)
+        })?;
         Ok(folder)
     }
 
@@ -75,6 +81,12 @@ impl Folder {
     /// How far it is.
     pub fn status(&self) -> Result<JobStatus, JobsError> {
         self.read_json("status.json")
+    }
+
+    /// What tells whether the status was replaced since; none if there is none.
+    pub(super) fn status_version(&self) -> Option<StatusVersion> {
+        let stat = fs::metadata(self.path.join("status.json")).ok()?;
+        Some((stat.ino(), stat.mtime(), stat.mtime_nsec(), stat.len()))
     }
 
     /// Replaces the status whole: a reader sees the old one or the new one.

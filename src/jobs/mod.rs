@@ -25,7 +25,9 @@ mod lease;
 mod request;
 mod restore;
 mod run;
+mod seen;
 mod survey;
+mod tidy;
 mod unsettled;
 
 pub use begin::Jobs;

@@ -22,7 +22,7 @@ use super::context::{Context, SHARE_WITHIN};
 use super::job_error::JobError;
 use super::restore::Wish;
 use super::unsettled::unsettled;
-use super::{Board, Folder, Held, JobsError, Record, Work, backup, restore};
+use super::{Board, Folder, Held, Jobs, JobsError, Record, Work, backup, restore};
 
 /// How often what is shown is written, and what persons want is looked for.
 const TICK: Duration = Duration::from_millis(500);
@@ -74,12 +74,16 @@ pub async fn run_job(process: JobProcess) -> Result<JobState, JobsError> {
     // Agents see the end of their input, and take back what they have not finished.
     scope.close(GRACE).await;
     ticking.close(Duration::ZERO).await;
-    if let Some(cx) = cx {
-        clear_temporary(&cx).await;
+    if let Some(cx) = &cx {
+        clear_temporary(cx).await;
     }
     board.ends(state, &with_what_is_left(&process.folder, words));
     // Afterwards: one that dies before it has ended is followed by one with the same wish.
     process.folder.control().forget_wish();
+    if let (Some(cx), Some(directory)) = (cx, process.folder.path().parent()) {
+        let jobs = Jobs::in_directory(directory.to_owned(), process.program, process.clock);
+        jobs.tidy(cx.config.medusafs.undo_keep);
+    }
     Ok(state)
 }
 

@@ -160,8 +160,9 @@ impl fmt::Display for JobState {
     }
 }
 
-/// What a job is at: the words of `phase`. A backup goes `check snapshot copy publish clear`, a
-/// restore `plan stage stop place start check clean`.
+/// What a job is at: the words of `phase`. A backup goes `check snapshot copy clear publish`, for a
+/// snapshot is not kept longer than its copy needs, and a restore `plan stage stop place start check
+/// clean`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
@@ -171,10 +172,10 @@ pub enum Phase {
     Snapshot,
     /// Files go to the share.
     Copy,
-    /// Manifest and index are written.
-    Publish,
     /// Snapshots are cleared.
     Clear,
+    /// Manifest and index are written.
+    Publish,
     /// What would be done is worked out.
     Plan,
     /// Files come to the node, beside its data.
@@ -292,6 +293,18 @@ pub struct JobStatus {
     pub nodes: Vec<NodeStatus>,
     /// Why it failed or is held, in words with what to do next; empty if it did not.
     pub error: String,
+}
+
+impl JobStatus {
+    /// Whether it is a backup that found the whole cluster fit, so that its nodes are the ring's.
+    /// One that was stopped by its check names whom it asked, which may be an address that nobody
+    /// answers at.
+    pub fn has_met_the_ring(&self) -> bool {
+        self.kind == JobKind::Backup
+            && self.node.is_none()
+            && self.phase != Phase::Check
+            && !self.nodes.is_empty()
+    }
 }
 
 #[cfg(test)]

@@ -61,6 +61,26 @@ fn a_backup_whose_cluster_cannot_be_reached_fails_at_once_and_holds_nothing() {
 }
 
 #[test]
+fn a_job_whose_share_is_not_there_says_what_it_left_and_what_settles_it() {
+    let host = Host::new();
+    assert_eq!(host.medusafs(&["backup", "one"]).status.code(), Some(1));
+    let folder = folder(&host);
+    let job = folder.file_name().unwrap().to_str().unwrap();
+    let mut journal = fs::read_to_string(folder.join("journal")).unwrap();
+    journal.push_str("{\"snapshot_begins\":{\"node\":\"n1\",\"tag\":\"medusafs-x\"}}\n");
+    fs::write(folder.join("journal"), journal).unwrap();
+    fs::rename(host.path("share"), host.path("elsewhere")).unwrap();
+    let resumed = host.medusafs(&["resume", job]);
+    assert_eq!(resumed.status.code(), Some(1));
+    let said = words(&resumed);
+    let left = format!("n1 may still have the snapshot medusafs-x: `medusafs resume {job}` clears");
+    assert!(said.contains(&left), "{said}");
+    assert!(fs::read_to_string(folder.join("error")).unwrap().contains(&left));
+    let log = fs::read_to_string(folder.join("log")).unwrap();
+    assert!(!log.contains("medusafs: failed"), "{log}");
+}
+
+#[test]
 fn a_job_that_is_killed_in_its_first_step_is_brought_to_an_end_by_who_waits_for_it() {
     let host = Host::new();
     let _silent = silent(&host);
@@ -138,7 +158,8 @@ fn a_job_whose_process_dies_again_and_again_is_left_to_a_person() {
     let resumed = host.medusafs(&["resume", job]);
     assert_eq!(resumed.status.code(), Some(1));
     assert!(words(&resumed).contains("nothing had been begun on any node"), "{}", words(&resumed));
-    assert!(!folder.join("control/cancel").exists() && !folder.join("control/wish").exists());
+    assert!(!folder.join("control/cancel").exists());
+    until("the wish counts no more", || !folder.join("control/wish").exists());
 }
 
 #[test]
