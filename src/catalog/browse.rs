@@ -12,17 +12,13 @@ use crate::model::{BackupName, ByteSize, Fqdn, ObjectKey};
 use crate::observe::ErrorChain;
 use crate::store::{EntryKind, Stat, Store, StoreError};
 
-use super::damage::is_rewritten;
 use super::examine::{Examiner, FactsCache};
 use super::files_cache::{FilesCache, Version};
 use super::index_scan::{IndexScan, is_its_own};
 use super::node_files_builder::NodeFilesBuilder;
-use super::remembered::{Remembered, RememberedManifest};
 use super::state::{State, Verdict};
 use super::unindexed::UnindexedScan;
-use super::{
-    Backup, Backups, CatalogError, Completeness, Damage, DamageKind, FileRef, MetaObject, NodeFiles,
-};
+use super::{Backup, Backups, CatalogError, Completeness, MetaObject, NodeFiles};
 
 /// How much a [`Catalog`] may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +52,8 @@ pub struct Deepened {
     pub is_changed: bool,
     /// So many are left to look into, for the depth that was asked for.
     pub left: usize,
-    /// What kept it from looking into one of them; it will be tried again.
+    /// What kept it from looking into one of them; it will be tried again. One that the share
+    /// does not keep from being looked into is not counted among those that are left.
     pub error: Option<CatalogError>,
 }
 
@@ -67,10 +64,10 @@ pub struct Deepened {
 /// `deepen` to [`Depth::All`] a few at a time.
 #[derive(Clone)]
 pub struct Catalog {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
-struct Inner {
+pub(super) struct Inner {
     store: Store,
     layout: Layout,
     settings: CatalogSettings,
@@ -79,10 +76,12 @@ struct Inner {
     /// Held while nodes' directories are read.
     unindexed: Mutex<UnindexedScan>,
     /// Never held while the share is asked.
-    state: Mutex<State>,
+    pub(super) state: Mutex<State>,
     shown: RwLock<Arc<Backups>>,
     facts: FactsCache,
-    files: FilesCache,
+    pub(super) files: FilesCache,
+    /// The last of the damaged files that were looked at again.
+    pub(super) looked_at_again: Mutex<Option<(Fqdn, ObjectKey)>>,
     /// Held while a manifest is read: what is read needs memory too, and so one at a time is.
     loading: Mutex<()>,
 }
@@ -109,6 +108,7 @@ impl Catalog {
             shown: RwLock::default(),
             facts: Mutex::default(),
             files: FilesCache::new(ByteSize(settings.memory.0 / 2)),
+            looked_at_again: Mutex::default(),
             loading: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
@@ -155,24 +155,28 @@ impl Catalog {
     pub fn deepen(&self, depth: Depth, most: usize) -> Deepened {
         let shown = self.backups();
         let mut done = Deepened { is_changed: false, left: 0, error: None };
-        let mut verdicts = Vec::new();
+        let (mut looked, mut is_silent) = (0, false);
         for backup in shown.newest_first() {
             let mut is_good = backup.is_good();
             if backup.state == Completeness::Unexamined {
-                if verdicts.len() == most {
+                if looked == most || is_silent {
                     done.left += 1;
                     continue;
                 }
                 match self.verdict(&backup.name) {
                     Ok(verdict) => {
+                        looked += 1;
                         is_good =
                             verdict.state == Completeness::Complete && backup.damage.is_empty();
-                        verdicts.push((&backup.name, verdict));
+                        let name = &backup.name;
+                        done.is_changed |= self.change(|state| state.set_verdict(name, verdict));
                     }
                     // It was removed meanwhile.
                     Err(CatalogError::NoBackup(_)) => {}
                     Err(error) => {
-                        done.left += 1;
+                        // What will be the same the next time keeps nobody from the others.
+                        is_silent = error.is_retryable();
+                        done.left += usize::from(is_silent);
                         done.error = Some(error);
                     }
                 }
@@ -180,13 +184,6 @@ impl Catalog {
             if depth == Depth::Latest && is_good {
                 break;
             }
-        }
-        if !verdicts.is_empty() {
-            done.is_changed = self.change(|state| {
-                for (name, verdict) in verdicts {
-                    state.set_verdict(name, verdict);
-                }
-            });
         }
         done
     }
@@ -202,40 +199,6 @@ impl Catalog {
         let found = self.inner.state.lock().found(name);
         let found = found.ok_or_else(|| CatalogError::NoBackup(name.clone()))?;
         self.examiner(name).verdict(found)
-    }
-
-    /// What was learnt and need not be read again, for [`Catalog::recall`] after a restart: some
-    /// hundred bytes for each node backup. There is no secret in it.
-    pub fn remember(&self) -> Vec<u8> {
-        let inner = &*self.inner;
-        let index = inner.index.try_lock_for(TURN).map(|scan| scan.remember()).unwrap_or_default();
-        let facts = inner.facts.lock();
-        let manifests = facts
-            .iter()
-            .map(|((backup, node), (version, facts))| RememberedManifest {
-                backup: backup.clone(),
-                node: node.clone(),
-                version: *version,
-                facts: Arc::clone(facts),
-            })
-            .collect();
-        Remembered::new(index, manifests).to_bytes()
-    }
-
-    /// Takes over what was remembered, before the first [`refresh`](Self::refresh). Of each part
-    /// the share is asked whether it is still so. False if it is no memory of this program's.
-    pub fn recall(&self, remembered: &[u8]) -> bool {
-        let Some(remembered) = Remembered::parse(remembered) else { return false };
-        let inner = &*self.inner;
-        if let Some(mut scan) = inner.index.try_lock_for(TURN) {
-            scan.recall(remembered.index);
-        }
-        let mut facts = inner.facts.lock();
-        for manifest in remembered.manifests {
-            let said = (manifest.version, manifest.facts);
-            facts.entry((manifest.backup, manifest.node)).or_insert(said);
-        }
-        true
     }
 
     /// The files of a node backup, from its manifest or, where that is gone or garbled, from the
@@ -366,69 +329,6 @@ impl Catalog {
         self.store().stat(key)
     }
 
-    /// What the share says of a file of a backup. If it is missing, or another than the manifest
-    /// says, the backup is damaged from now on.
-    pub fn stat_file(
-        &self,
-        name: &BackupName,
-        fqdn: &Fqdn,
-        file: FileRef<'_>,
-    ) -> Result<Stat, StoreError> {
-        let key = file.key();
-        let stat = self.store().stat(&key);
-        self.compare(name, fqdn, file, key, stat.as_ref());
-        stat
-    }
-
-    /// Opens a file of a backup for reading. If it is missing, or another than the manifest says,
-    /// the backup is damaged from now on; what is there is opened nevertheless.
-    pub fn open_file(
-        &self,
-        name: &BackupName,
-        fqdn: &Fqdn,
-        file: FileRef<'_>,
-    ) -> Result<(File, Stat), StoreError> {
-        let key = file.key();
-        let opened = self.store().open_with_stat(&key);
-        self.compare(name, fqdn, file, key, opened.as_ref().map(|(_, stat)| stat));
-        opened
-    }
-
-    /// Remembers that a file was found wrong: the backup is damaged until
-    /// [`Catalog::forget_damage`]. True if it is shown differently now.
-    pub fn note_damage(&self, name: &BackupName, damage: Damage) -> bool {
-        self.change(|state| state.note(name, damage))
-    }
-
-    /// Forgets what was found wrong with a backup's files: after each was found right. True if it
-    /// is shown differently now.
-    pub fn forget_damage(&self, name: &BackupName) -> bool {
-        self.change(|state| state.forget_damage(name))
-    }
-
-    fn compare(
-        &self,
-        name: &BackupName,
-        fqdn: &Fqdn,
-        file: FileRef<'_>,
-        key: ObjectKey,
-        found: Result<&Stat, &StoreError>,
-    ) {
-        let kind = match found {
-            Err(error) if error.is_not_found() => DamageKind::Missing,
-            Err(error) if is_its_own(error) => DamageKind::Unreadable,
-            Err(_) => return,
-            Ok(stat) if stat.kind != EntryKind::File => DamageKind::Unreadable,
-            Ok(stat) if stat.size == file.size() || is_rewritten(file.name()) => return,
-            Ok(stat) => {
-                DamageKind::Size { recorded: ByteSize(file.size()), stored: ByteSize(stat.size) }
-            }
-        };
-        let damage = Damage { node: fqdn.clone(), key, kind };
-        tracing::warn!(backup = %name, node = %fqdn, "{damage}");
-        self.note_damage(name, damage);
-    }
-
     /// Whether the index has it.
     fn node(&self, name: &BackupName, fqdn: &Fqdn) -> Result<bool, CatalogError> {
         let backups = self.backups();
@@ -494,11 +394,14 @@ impl Catalog {
         Ok(objects)
     }
 
-    /// Changes what is known, and shows it. True if that makes a difference.
-    fn change(&self, change: impl FnOnce(&mut State)) -> bool {
+    /// Changes what is known, and shows it. `change` tells whether it did anything. True if that
+    /// makes a difference.
+    pub(super) fn change(&self, change: impl FnOnce(&mut State) -> bool) -> bool {
         let inner = &*self.inner;
         let mut state = inner.state.lock();
-        change(&mut state);
+        if !change(&mut state) {
+            return false;
+        }
         let old = self.backups();
         let (now, is_changed) = state.picture(&old);
         if is_changed {

@@ -29,8 +29,15 @@ pub enum DamageKind {
     },
     /// It has the size and not the content.
     Content,
-    /// It is a directory, a link, or cannot be read.
+    /// It is a directory or a link.
     Unreadable,
+}
+
+impl Damage {
+    /// Of one file of one manifest there is one finding.
+    pub(super) fn place(&self) -> (Fqdn, ObjectKey) {
+        (self.node.clone(), self.key.clone())
+    }
 }
 
 impl fmt::Display for Damage {

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use lru::LruCache;
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 
 use crate::model::{BackupName, ByteSize, Fqdn};
 use crate::store::Stat;
@@ -12,7 +11,7 @@ use crate::store::Stat;
 use super::NodeFiles;
 
 /// Tells one version of a stored file from another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Version {
     ino: u64,
     size: u64,
@@ -77,6 +76,13 @@ impl FilesCache {
             let Some((_, old)) = inner.kept.pop_lru() else { break };
             inner.bytes = inner.bytes.saturating_sub(old.bytes);
         }
+    }
+
+    /// All that is kept of a node.
+    pub(super) fn of_node(&self, fqdn: &Fqdn) -> Vec<(BackupName, Arc<NodeFiles>)> {
+        let inner = self.inner.lock();
+        let of_node = inner.kept.iter().filter(|((_, node), _)| node == fqdn);
+        of_node.map(|((name, _), kept)| (name.clone(), Arc::clone(&kept.files))).collect()
     }
 
     /// Lets go of backups that are no more.

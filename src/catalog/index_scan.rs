@@ -11,7 +11,6 @@ use crate::store::{Entry, EntryKind, Kind, Store, StoreError};
 
 use super::CatalogError;
 use super::files_cache::Version;
-use super::remembered::RememberedDirectory;
 use super::state::{Found, FoundBackups, FoundNode};
 
 /// Remembers each backup's directory, so that one that did not change is not read again.
@@ -39,27 +38,6 @@ pub(super) const QUIET: Duration = Duration::from_secs(2);
 const READERS: usize = 8;
 
 impl IndexScan {
-    /// The directories that need not be read again while they stay as they are.
-    pub(super) fn remember(&self) -> Vec<RememberedDirectory> {
-        let settled = self.known.iter().filter(|(_, known)| known.is_settled);
-        settled
-            .map(|(backup, known)| RememberedDirectory {
-                backup: backup.clone(),
-                version: known.version,
-                nodes: known.found.iter().map(|(fqdn, node)| (fqdn.clone(), *node)).collect(),
-            })
-            .collect()
-    }
-
-    /// Takes over what was remembered, unless more is known already.
-    pub(super) fn recall(&mut self, remembered: Vec<RememberedDirectory>) {
-        for directory in remembered {
-            let found = Arc::new(directory.nodes.into_iter().collect());
-            let known = Known { version: directory.version, is_settled: true, found };
-            self.known.entry(directory.backup).or_insert(known);
-        }
-    }
-
     /// What the index knows now. An index that is not there knows nothing.
     pub(super) fn scan(
         &mut self,

@@ -3,8 +3,6 @@
 use std::collections::BTreeSet;
 use std::io::Read;
 
-use serde::{Deserialize, Serialize};
-
 use crate::medusa::{FormatError, Layout, ManifestVisitor, Mode, RecordedHash, read_manifest};
 use crate::model::{ByteSize, Fqdn, Keyspace, TableDirectory};
 
@@ -12,7 +10,7 @@ use crate::model::{ByteSize, Fqdn, Keyspace, TableDirectory};
 const MOST_KEYSPACES: usize = 100_000;
 
 /// What a manifest says in sum.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct ManifestFacts {
     pub(super) files: u64,
     pub(super) size: ByteSize,

@@ -10,6 +10,7 @@
 
 mod backups;
 mod browse;
+mod check;
 mod damage;
 mod error;
 mod examine;
@@ -19,12 +20,12 @@ mod manifest_facts;
 mod node_files;
 mod node_files_builder;
 mod reason;
-mod remembered;
 mod state;
 mod unindexed;
 
 pub use backups::{Backup, Backups, Completeness, NodeBackup};
 pub use browse::{Catalog, CatalogSettings, Deepened, Depth};
+pub use check::OpenedFile;
 pub use damage::{Damage, DamageKind};
 pub use error::CatalogError;
 pub use node_files::{FileRef, MetaObject, NodeFiles, TableRef};

@@ -1,6 +1,7 @@
 //! The files of one node backup, held tightly: some 70 bytes each.
 
 use std::cmp::Ordering;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 use std::time::SystemTime;
 
@@ -106,6 +107,27 @@ impl NodeFiles {
     /// Full, or differential if any file lies in the pool.
     pub fn mode(&self) -> Mode {
         self.mode
+    }
+
+    /// The files that lie where `objects` say, with what is said there. One pass over all files.
+    pub(super) fn named<'a, T>(
+        &'a self,
+        objects: &'a BTreeMap<ObjectKey, T>,
+    ) -> impl Iterator<Item = (FileRef<'a>, &'a ObjectKey, &'a T)> {
+        let parent = |key: &'a ObjectKey| key.as_str().rsplit_once('/').map(|(parent, _)| parent);
+        let parents: HashSet<&str> = objects.keys().filter_map(parent).collect();
+        let is_wanted: Vec<bool> =
+            self.directories.iter().map(|directory| parents.contains(&**directory)).collect();
+        let is_wanted = move |row: &&FileRow| {
+            // A variant lies in a directory of its own.
+            let place = usize::try_from(row.directory).unwrap_or(usize::MAX);
+            is_wanted.get(place).copied().unwrap_or(row.directory == VARIANT)
+        };
+        self.files.iter().filter(is_wanted).filter_map(|row| {
+            let file = FileRef { files: self, row };
+            let (key, said) = objects.get_key_value(&file.key())?;
+            Some((file, key, said))
+        })
     }
 
     /// How many files there are, those of `meta` not counted.
@@ -268,6 +290,11 @@ pub struct FileRef<'a> {
 }
 
 impl<'a> FileRef<'a> {
+    /// The whole that it is one of.
+    pub(super) fn manifest(self) -> &'a NodeFiles {
+        self.files
+    }
+
     /// Its name.
     pub fn name(self) -> &'a str {
         self.files.name_of(self.row)

@@ -1,18 +1,16 @@
 //! What is known, and the picture that is made of it. No call to the share is made here.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
 use crate::medusa::{Mode, Tokenmap};
-use crate::model::{BackupName, Fqdn, UnixSeconds};
+use crate::model::{BackupName, Fqdn, ObjectKey, UnixSeconds};
 
 use super::manifest_facts::ManifestFacts;
-use super::{Backup, Backups, Completeness, Damage, NodeBackup};
+use super::{Backup, Backups, Completeness, Damage, DamageKind, NodeBackup};
 
 /// What names and times of files tell of a node backup.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FoundNode {
     pub(super) started: UnixSeconds,
     pub(super) finished: Option<UnixSeconds>,
@@ -69,15 +67,17 @@ fn is_same<T>(a: Option<&Arc<T>>, b: Option<&Arc<T>>) -> bool {
 }
 
 impl State {
-    pub(super) fn set_indexed(&mut self, indexed: FoundBackups) {
+    pub(super) fn set_indexed(&mut self, indexed: FoundBackups) -> bool {
         self.indexed = indexed;
         self.merge();
+        true
     }
 
-    pub(super) fn set_unindexed(&mut self, unindexed: FoundBackups, is_scan_cut: bool) {
+    pub(super) fn set_unindexed(&mut self, unindexed: FoundBackups, is_scan_cut: bool) -> bool {
         self.unindexed = unindexed;
         self.is_scan_cut = is_scan_cut;
         self.merge();
+        true
     }
 
     /// What the index knows.
@@ -90,29 +90,69 @@ impl State {
     }
 
     /// Keeps a verdict, if it still is about what is found.
-    pub(super) fn set_verdict(&mut self, name: &BackupName, verdict: Verdict) {
-        if self.found.get(name).is_some_and(|found| **found == *verdict.basis) {
+    pub(super) fn set_verdict(&mut self, name: &BackupName, verdict: Verdict) -> bool {
+        let holds = self.found.get(name).is_some_and(|found| **found == *verdict.basis);
+        if holds {
             self.verdicts.insert(name.clone(), Arc::new(verdict));
         }
+        holds
     }
 
-    pub(super) fn note(&mut self, name: &BackupName, damage: Damage) {
+    /// Keeps what was found wrong with files of a backup. True if it was not known.
+    pub(super) fn note(&mut self, name: &BackupName, found: Vec<Damage>) -> bool {
+        if found.is_empty() {
+            return false;
+        }
         let known = self.damage.entry(name.clone()).or_default();
-        let is_same = |old: &Damage| (&old.node, &old.key) == (&damage.node, &damage.key);
-        match known.iter().position(is_same) {
-            Some(place) if known.get(place) == Some(&damage) => {}
-            Some(place) => {
-                if let Some(old) = Arc::make_mut(known).get_mut(place) {
+        let mut places: HashMap<(Fqdn, ObjectKey), usize> =
+            known.iter().enumerate().map(|(at, old)| (old.place(), at)).collect();
+        let mut all = known.to_vec();
+        for damage in found {
+            if let Some(at) = places.get(&damage.place()) {
+                if let Some(old) = all.get_mut(*at) {
                     *old = damage;
                 }
+            } else if all.len() < MOST_DAMAGE {
+                places.insert(damage.place(), all.len());
+                all.push(damage);
             }
-            None if known.len() < MOST_DAMAGE => Arc::make_mut(known).push(damage),
-            None => {}
         }
+        let is_news = all != **known;
+        if is_news {
+            *known = Arc::new(all);
+        }
+        is_news
     }
 
-    pub(super) fn forget_damage(&mut self, name: &BackupName) {
-        self.damage.remove(name);
+    /// Forgets damage that a look at the share has shown to be none. True if there was any.
+    pub(super) fn unnote(
+        &mut self,
+        name: &BackupName,
+        right: &BTreeSet<(Fqdn, ObjectKey)>,
+    ) -> bool {
+        let Some(known) = self.damage.get(name) else { return false };
+        // What has other content may well have the right size.
+        let stays =
+            |old: &&Damage| old.kind == DamageKind::Content || !right.contains(&old.place());
+        let left: Vec<Damage> = known.iter().filter(stays).cloned().collect();
+        let is_news = left.len() != known.len();
+        if left.is_empty() {
+            self.damage.remove(name);
+        } else if is_news {
+            self.damage.insert(name.clone(), Arc::new(left));
+        }
+        is_news
+    }
+
+    /// What is noted: whose, where, and of which backups.
+    pub(super) fn noted(&self) -> BTreeMap<(Fqdn, ObjectKey), Vec<BackupName>> {
+        let mut noted = BTreeMap::<_, Vec<BackupName>>::new();
+        for (name, damage) in &self.damage {
+            for one in damage.iter() {
+                noted.entry(one.place()).or_default().push(name.clone());
+            }
+        }
+        noted
     }
 
     /// A node backup of the index goes before the same found outside of it.

@@ -39,6 +39,13 @@ pub(super) fn of(world: &World, path: &ViewPath) -> Believe {
     Believe { name: time, attributes: time }
 }
 
+/// For how long a stored file holds. A time that was made up, for the share did not
+/// say, is asked for again soon; but not for each file that `ls -l` goes through.
+pub(super) fn of_file(is_settled: bool, is_time_known: bool) -> Believe {
+    let name = if is_settled { SETTLED } else { LISTS };
+    Believe { name, attributes: if is_time_known { name } else { LISTS } }
+}
+
 /// For how long it holds that a directory has no such name.
 pub(super) fn absent(world: &World, directory: &ViewPath) -> Duration {
     if is_settled(world, directory) { SETTLED } else { Duration::ZERO }

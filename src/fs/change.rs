@@ -262,13 +262,10 @@ impl MedusaFs {
             }
             Known::Path(path) => Err(FsError::Invalid(format!("{path} is no stored file"))),
             Known::File(directory, place) => {
-                let files = self.files_at(&directory).await?;
+                let (files, place) = self.stored_file(ino, &directory, place).await?;
                 let gone = || FsError::Stale(format!("{directory} has other files now"));
                 let file = files.at(place).ok_or_else(gone)?;
                 let key = file.key();
-                if self.inodes.file_number(&key) != ino {
-                    return Err(gone());
-                }
                 let of = files.directory();
                 let path = format!("{}/{}/{}", of.keyspace, of.table, file.path());
                 Ok(CopySource::Stored(StoredSource {

@@ -14,7 +14,6 @@ use crate::view::Tree;
 use crate::view::ViewPath;
 use crate::view::World;
 
-use super::Believe;
 use super::Caller;
 use super::Found;
 use super::FsError;
@@ -25,6 +24,7 @@ use super::StagedParent;
 use super::believe;
 use super::facts::DirectoryFacts;
 use super::lookup::staged_parent;
+use super::stat::Shared;
 use super::stat::staged_attr;
 
 /// A directory as it was when it was opened.
@@ -49,7 +49,7 @@ struct Name {
 struct Stored {
     files: FilesView,
     facts: Arc<DirectoryFacts>,
-    believe: Believe,
+    shared: Shared,
     directory: Ino,
 }
 
@@ -90,7 +90,8 @@ impl MedusaFs {
             ViewPath::Files(directory) => match tree.files(directory) {
                 Some(files) => {
                     let facts = self.facts_of_all(&files).await?;
-                    Some(Stored { files, facts, believe, directory: ino })
+                    let shared = Shared::of(&world, directory);
+                    Some(Stored { files, facts, shared, directory: ino })
                 }
                 None => None,
             },
@@ -223,15 +224,12 @@ impl MedusaFs {
                 return;
             }
         }
-        let Some(Stored { files, facts, believe, directory }) = &listing.stored else { return };
+        let Some(Stored { files, facts, shared, directory }) = &listing.stored else { return };
         let first = u32::try_from(skipped.saturating_sub(listing.names.len())).unwrap_or(u32::MAX);
         for place in first..files.len() {
-            let (Some(file), Some(attr)) = (files.at(place), self.stored_attr(files, place, facts))
-            else {
-                return;
-            };
+            let found = self.found_stored(*shared, files, place, facts.of(place));
+            let (Some(file), Some(found)) = (files.at(place), found) else { return };
             next = next.saturating_add(1);
-            let found = Found { attr, believe: *believe };
             let remember = || {
                 self.inodes.remember_file(*directory, place, &file.key());
             };

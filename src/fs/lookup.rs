@@ -22,6 +22,7 @@ use super::StagedEntry;
 use super::StagedParent;
 use super::believe;
 use super::medusa_fs::name_of;
+use super::stat::Shared;
 use super::stat::staged_attr;
 
 impl MedusaFs {
@@ -66,13 +67,14 @@ impl MedusaFs {
             && let Some(view) = tree.files(files)
             && let Some(place) = view.place(name)
         {
-            let facts = self.facts_of_all(&view).await?;
+            let facts = self.facts_of_one(&view, place).await?;
             let gone = || FsError::Bug(format!("{directory} has no file {place}"));
-            let attr = self.stored_attr(&view, place, &facts).ok_or_else(gone)?;
+            let found = self.found_stored(Shared::of(&world, files), &view, place, facts);
+            let found = found.ok_or_else(gone)?;
             let key = view.at(place).ok_or_else(gone)?.key();
             let remembered = self.inodes.remember_file(parent, place, &key);
             remembered.ok_or_else(|| FsError::Stale(format!("{directory} is not known")))?;
-            return Ok(LookedUp::Found(Found { attr, believe: believe::of(&world, &directory) }));
+            return Ok(LookedUp::Found(found));
         }
         let kept = |path: &ViewPath| match path {
             // Of what is copied in, only the top of a set has one.

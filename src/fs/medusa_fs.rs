@@ -1,6 +1,7 @@
 //! The file system: what it is made of, and what every call needs.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +17,6 @@ use crate::model::UnixSeconds;
 use crate::observe::ErrorChain;
 use crate::store::BlockingPool;
 use crate::store::Store;
-use crate::view::FilesView;
 use crate::view::Ino;
 use crate::view::Inodes;
 use crate::view::Known;
@@ -40,6 +40,7 @@ use super::handles::Handles;
 use super::listing::Listing;
 use super::open::OpenFile;
 use super::refresh::Share;
+use super::refresh::Shown;
 use super::refusals::Refusal;
 use super::refusals::Refusals;
 use super::tables::KnownTables;
@@ -110,10 +111,14 @@ pub struct MedusaFs {
     pub(super) directories: Handles<Listing>,
     pub(super) facts: Facts,
     pub(super) tables: KnownTables,
+    /// Stored files that were found written over in place, until the kernel is told.
+    pub(super) written_anew: Mutex<BTreeSet<Ino>>,
     pub(super) begun: Mutex<Begun>,
     pub(super) share: RwLock<Share>,
     pub(super) space: RwLock<Statfs>,
-    pub(super) shown: Mutex<BTreeMap<String, String>>,
+    pub(super) shown: Mutex<BTreeMap<String, Shown>>,
+    /// Held while backups are looked into.
+    pub(super) looking_into: Arc<tokio::sync::Mutex<()>>,
     jobs: watch::Receiver<JobTable>,
     refusals: Refusals,
 }
@@ -146,10 +151,12 @@ impl MedusaFs {
             directories: Handles::new(OPEN_LIMIT),
             facts: Facts::default(),
             tables: KnownTables::default(),
+            written_anew: Mutex::default(),
             begun: Mutex::default(),
             share: RwLock::default(),
             space: RwLock::default(),
             shown: Mutex::default(),
+            looking_into: Arc::default(),
             jobs,
             refusals: Refusals::default(),
         }
@@ -239,15 +246,6 @@ impl MedusaFs {
     pub(super) fn known(&self, ino: Ino) -> Result<Known, FsError> {
         let known = self.inodes.known(ino);
         known.ok_or_else(|| FsError::Stale(format!("inode {ino} is not known any more")))
-    }
-
-    /// The stored files among which a number's file is.
-    pub(super) async fn files_at(&self, directory: &ViewPath) -> Result<FilesView, FsError> {
-        let gone = || FsError::Stale(format!("{directory} has gone"));
-        let ViewPath::Files(files) = directory else { return Err(gone()) };
-        let world = self.world();
-        let loaded = self.load(&world, directory).await?;
-        Tree::new(&world, &loaded).files(files).ok_or_else(gone)
     }
 
     /// Writes down a refusal, for the caller and the log.

@@ -26,6 +26,7 @@ mod restore_by_jobs;
 pub mod semantics;
 mod staged;
 mod stat;
+mod stored_file;
 mod tables;
 mod tell;
 mod texts;

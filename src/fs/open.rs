@@ -4,7 +4,9 @@ use std::fs::File;
 use std::sync::Arc;
 
 use crate::model::ObjectKey;
+use crate::store::Stat;
 use crate::view::Access;
+use crate::view::Bytes;
 use crate::view::ControlFile;
 use crate::view::Ino;
 use crate::view::Known;
@@ -21,6 +23,7 @@ use super::MedusaFs;
 use super::Opened;
 use super::Reading;
 use super::StagedHandle;
+use super::facts::FileFacts;
 use super::wait::Waiting;
 
 /// A file that is open.
@@ -113,30 +116,36 @@ impl MedusaFs {
         directory: &ViewPath,
         place: u32,
     ) -> Result<Opened, FsError> {
-        let files = self.files_at(directory).await?;
+        let (files, place) = self.stored_file(ino, directory, place).await?;
         let gone = || FsError::Stale(format!("{directory} has other files now"));
-        let key = files.at(place).ok_or_else(gone)?.key();
-        if self.inodes.file_number(&key) != ino {
-            return Err(gone());
-        }
+        let named = files.at(place).ok_or_else(gone)?;
+        let (key, recorded) = (named.key(), named.size());
         let of = files.directory().of.clone();
         let (catalog, asked, opened_of) = (self.catalog.clone(), files.clone(), of.clone());
         let doing = format!("for {key} to open");
         // What is missing or of a wrong size damages its backup from now on: the catalog says so.
-        let (file, stat) = self
+        let opened = self
             .on_share(doing, move || {
                 let file = asked.at(place).ok_or_else(gone_meanwhile)?;
                 catalog.open_file(&opened_of.backup, &opened_of.node, file).map_err(FsError::from)
             })
             .await?;
-        if let Some(damage) = self.damage_of(&of, &key) {
-            return Err(FsError::Damaged(damage));
+        if let Some(damage) = opened.damage {
+            let backup = &of.backup;
+            return Err(FsError::Damaged(format!("the backup {backup} is damaged: {damage}")));
         }
-        let known = self.facts.get(files.directory());
-        let listed = known.and_then(|facts| facts.modified(place));
-        let written = crate::model::UnixSeconds::from(stat.modified);
-        let same_as_before = listed.is_none_or(|listed| listed == written);
-        self.stored(file, key, stat.size, of, same_as_before)
+        let (file, stat) = (opened.file, opened.stat);
+        let listed = self.facts.get(files.directory()).map(|facts| facts.of(place));
+        let listed = listed.filter(|listed| listed.modified.is_some());
+        if listed.is_some_and(|listed| listed != FileFacts::of(&stat, recorded)) {
+            // It was written anew since: what the kernel has of it must go too.
+            self.facts.forget_directory(files.directory());
+            self.written_anew.lock().insert(ino);
+        }
+        let Stat { ino: stored_ino, size, modified, .. } = stat;
+        let bytes = Bytes { ino: stored_ino, size, modified };
+        let same_as_before = self.inodes.is_opened_again(ino, bytes);
+        self.stored(file, key, size, of, same_as_before)
     }
 
     async fn open_meta(
@@ -163,14 +172,6 @@ impl MedusaFs {
         let reading = Reading::Stored { file: Arc::clone(&file), same_as_before };
         let handle = self.files.open(OpenFile::Stored { file, key, size, of })?;
         Ok(Opened { handle, reading })
-    }
-
-    /// What the catalog found wrong with an object of a backup, in words.
-    pub(super) fn damage_of(&self, of: &NodeBackupId, key: &ObjectKey) -> Option<String> {
-        let backups = self.catalog.backups();
-        let damage = &backups.get(&of.backup)?.damage;
-        let found = damage.iter().find(|damage| damage.key == *key)?;
-        Some(format!("the backup {} is damaged: {found}", of.backup))
     }
 
     /// Closes a file for the last time. True if it was a stored one.

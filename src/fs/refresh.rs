@@ -2,8 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
 
+use crate::catalog::Backup;
 use crate::catalog::Backups;
+use crate::catalog::CatalogError;
 use crate::catalog::Depth;
 use crate::model::BackupName;
 use crate::model::Fqdn;
@@ -19,8 +23,15 @@ use super::MedusaFs;
 use super::Stale;
 use super::Statfs;
 
-/// Every so many rounds, the share is searched for what its index has lost.
+/// Every so many rounds, the share is searched for what its index has lost, and looked at again
+/// where it was damaged.
 const ROUNDS_UNTIL_SEARCH: u64 = 30;
+
+/// So many damaged files are looked at again at once.
+const DAMAGED_AT_ONCE: usize = 500;
+
+/// For how long backups are looked into in one round; the next goes on.
+const LOOKING_INTO: Duration = Duration::from_secs(5);
 
 /// How the share is.
 #[derive(Debug, Default)]
@@ -51,8 +62,9 @@ impl MedusaFs {
                 catalog.refresh()?;
                 if searches {
                     catalog.find_unindexed()?;
+                    catalog.look_at_damage_again(DAMAGED_AT_ONCE)?;
                 }
-                Ok::<_, crate::catalog::CatalogError>(space)
+                Ok::<_, CatalogError>(space)
             })
             .await;
         let ring = self.on_disk("for the ring as last seen", |doing| Ok(doing.ring())).await;
@@ -108,13 +120,23 @@ impl MedusaFs {
         }
     }
 
-    /// Learns which backups are complete: the newest at once, the others one in a round.
+    /// Learns which backups are complete: the newest at once, the others one in a round. Not
+    /// while an earlier look still hangs on the share.
     async fn deepen(&self) {
+        let Ok(turn) = Arc::clone(&self.looking_into).try_lock_owned() else { return };
         let catalog = self.catalog.clone();
         let deepened = self.on_share("for what backups hold".to_owned(), move || {
-            let latest = catalog.deepen(Depth::Latest, usize::MAX);
-            let deepened = if latest.left == 0 { catalog.deepen(Depth::All, 1) } else { latest };
-            Ok::<_, FsError>(deepened.error)
+            let _turn = turn;
+            let begun = Instant::now();
+            loop {
+                let latest = catalog.deepen(Depth::Latest, 1);
+                if latest.left == 0 {
+                    return Ok::<_, FsError>(catalog.deepen(Depth::All, 1).error.or(latest.error));
+                }
+                if latest.error.is_some() || begun.elapsed() > LOOKING_INTO {
+                    return Ok(latest.error);
+                }
+            }
         });
         match deepened.await {
             Ok(None) => {}
@@ -142,15 +164,14 @@ impl MedusaFs {
         let mut shown = self.shown.lock();
         let before = std::mem::replace(&mut *shown, now.clone());
         drop(shown);
-        let mut stale = Vec::new();
+        let written_anew = std::mem::take(&mut *self.written_anew.lock());
+        let mut stale: Vec<_> = written_anew.into_iter().map(Stale::Inode).collect();
         let names = before.keys().chain(now.keys()).collect::<std::collections::BTreeSet<_>>();
         for name in names {
             if before.get(name) != now.get(name) {
+                self.tables.expire();
                 self.stale_of(name, &world.backups, &mut stale);
             }
-        }
-        if !stale.is_empty() {
-            self.tables.expire();
         }
         stale
     }
@@ -182,20 +203,40 @@ impl MedusaFs {
     }
 }
 
-/// For each name of `backups/` something that differs when what is shown of it does.
-fn picture(world: &World) -> BTreeMap<String, String> {
+/// What is shown of one name of `backups/`.
+#[derive(Debug, Clone)]
+pub(super) struct Shown {
+    /// What the share holds of it, or that `latest` leads to.
+    stored: Option<Arc<Backup>>,
+    is_settled: bool,
+}
+
+impl PartialEq for Shown {
+    /// Whether what the kernel may believe of it is the same: a verdict changes none of that.
+    fn eq(&self, other: &Self) -> bool {
+        let same = match (&self.stored, &other.stored) {
+            (Some(one), Some(other)) => {
+                let times = |backup: &Backup| {
+                    let each = backup.nodes.iter();
+                    let each = each.map(|(node, part)| (node.clone(), part.started, part.finished));
+                    each.collect::<Vec<_>>()
+                };
+                Arc::ptr_eq(one, other) || one.name == other.name && times(one) == times(other)
+            }
+            (one, other) => one.is_none() == other.is_none(),
+        };
+        same && self.is_settled == other.is_settled
+    }
+}
+
+/// For each name of `backups/` what is shown of it.
+fn picture(world: &World) -> BTreeMap<String, Shown> {
     let one = |name: BackupName| {
-        let stored = world.stored(&name).map(|backup| {
-            let nodes: Vec<_> = backup
-                .nodes
-                .iter()
-                .map(|(node, part)| (node, part.started, part.finished))
-                .collect();
-            format!("{nodes:?}")
-        });
-        let settled = world.is_settled(&name);
-        (name.to_string(), format!("{stored:?} {settled}"))
+        let (stored, is_settled) = (world.stored(&name).map(Arc::clone), world.is_settled(&name));
+        (name.to_string(), Shown { stored, is_settled })
     };
-    let latest = world.latest().map(|latest| ("latest".to_owned(), latest.name.to_string()));
+    let latest = world.latest().map(|latest| {
+        ("latest".to_owned(), Shown { stored: Some(Arc::clone(latest)), is_settled: true })
+    });
     world.backup_names().into_iter().map(one).chain(latest).collect()
 }

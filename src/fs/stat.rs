@@ -8,6 +8,7 @@ use crate::catalog::MetaObject;
 use crate::medusa::MetaFile;
 use crate::model::UnixSeconds;
 use crate::view::Attr;
+use crate::view::FilesDirectory;
 use crate::view::FilesView;
 use crate::view::Ino;
 use crate::view::Kind;
@@ -26,9 +27,24 @@ use super::StagedEntry;
 use super::StagedKind;
 use super::believe;
 use super::facts::DirectoryFacts;
+use super::facts::FileFacts;
 
 /// While calls hang on the share, how long a listing waits for times that it can do without.
 const WITHOUT_TIMES: Duration = Duration::from_millis(900);
+
+/// What all stored files of a directory have in common.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shared {
+    started: UnixSeconds,
+    is_settled: bool,
+}
+
+impl Shared {
+    pub(super) fn of(world: &World, directory: &FilesDirectory) -> Self {
+        let backup = &directory.of.backup;
+        Self { started: world.started(backup), is_settled: world.is_settled(backup) }
+    }
+}
 
 impl MedusaFs {
     /// The attributes of an inode.
@@ -50,12 +66,11 @@ impl MedusaFs {
         directory: &ViewPath,
         place: u32,
     ) -> Result<Found, FsError> {
-        let files = self.files_at(directory).await?;
+        let (files, place) = self.stored_file(ino, directory, place).await?;
         let facts = self.facts_of_one(&files, place).await?;
-        let attr = self.stored_attr(&files, place, &facts).filter(|attr| attr.ino == ino);
         let gone = || FsError::Stale(format!("{directory} has other files now"));
-        let believe = believe::of(&self.world(), directory);
-        Ok(Found { attr: attr.ok_or_else(gone)?, believe })
+        let shared = Shared::of(&self.world(), files.directory());
+        self.found_stored(shared, &files, place, facts).ok_or_else(gone)
     }
 
     /// The attributes of a place of the tree.
@@ -169,39 +184,61 @@ impl MedusaFs {
         }
     }
 
-    /// What the share says of one file, if its directory was not listed yet.
-    async fn facts_of_one(
+    /// What the share says of one file: from memory if its directory was listed, else it alone is
+    /// asked for. While the share is known to be silent nobody waits for a time.
+    pub(super) async fn facts_of_one(
         &self,
         files: &FilesView,
         place: u32,
-    ) -> Result<Arc<DirectoryFacts>, FsError> {
-        match self.facts.get(files.directory()) {
-            Some(facts) if facts.modified(place).is_some() => Ok(facts),
-            _ => self.facts_of_all(files).await,
+    ) -> Result<FileFacts, FsError> {
+        let directory = files.directory();
+        let listed = self.facts.get(directory).map(|facts| facts.of(place)).unwrap_or_default();
+        if listed.modified.is_some() || self.share.read().silent.is_some() {
+            return Ok(listed);
+        }
+        let limit = if self.pool.hung() > 0 { WITHOUT_TIMES } else { self.settings.deadline };
+        let (catalog, of, asked) = (self.catalog.clone(), directory.of.clone(), files.clone());
+        let doing = format!("for a file of {directory}");
+        let read = move || match asked.at(place) {
+            Some(file) => FileFacts::read(&catalog, &of, file),
+            None => Ok(FileFacts::default()),
+        };
+        match self.pool.run(limit, doing, read).await.map_err(FsError::from) {
+            Ok(Ok(facts)) => Ok(facts),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, %directory, "shown without the file's time");
+                Ok(listed)
+            }
+            Err(error @ FsError::Share(_)) => {
+                tracing::warn!(%error, %directory, "shown without the file's time");
+                Ok(listed)
+            }
+            Err(error) => Err(error),
         }
     }
 
-    /// The attributes of a stored file. From memory.
-    pub(super) fn stored_attr(
+    /// A stored file, with what is known of it. From memory.
+    pub(super) fn found_stored(
         &self,
+        shared: Shared,
         files: &FilesView,
         place: u32,
-        facts: &DirectoryFacts,
-    ) -> Option<Attr> {
+        facts: FileFacts,
+    ) -> Option<Found> {
         let file: FileRef<'_> = files.at(place)?;
         let (mode, gid) = self.settings.rights.of_stored();
-        let otherwise =
-            || self.catalog.backups().get(&files.directory().of.backup).map(|b| b.started);
-        Some(Attr {
+        let attr = Attr {
             ino: self.inodes.file_number(&file.key()),
             kind: Kind::File,
-            size: facts.other_size(place).unwrap_or_else(|| file.size()),
-            modified: facts.modified(place).or_else(otherwise).unwrap_or(self.mounted),
+            size: facts.other_size.unwrap_or_else(|| file.size()),
+            modified: facts.modified.unwrap_or(shared.started),
             mode,
             uid: self.settings.rights.uid,
             gid,
             links: LINKS_OF_STORED,
-        })
+        };
+        let believe = believe::of_file(shared.is_settled, facts.modified.is_some());
+        Some(Found { attr, believe })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::time::SystemTime;
 
 use md5::Digest;
 use md5::Md5;
@@ -30,7 +31,7 @@ pub const ROOT: Ino = Ino(1);
 pub enum Known {
     /// A place of the tree.
     Path(ViewPath),
-    /// A stored file: the directory by which it was found first, and its number in that one.
+    /// A stored file: the directory by which it was found last, and its number in that one.
     File(ViewPath, u32),
 }
 
@@ -50,6 +51,8 @@ pub struct Inodes {
 struct Table {
     places: HashMap<Ino, u32>,
     files: HashMap<Ino, File>,
+    /// What was opened last of those that were opened.
+    opened: HashMap<Ino, Bytes>,
     slots: Vec<Option<Place>>,
     free: Vec<u32>,
 }
@@ -61,6 +64,18 @@ struct Place {
     lookups: u64,
     /// Files that were found in it and that the kernel knows.
     files: u32,
+}
+
+/// Tells the bytes of a stored file from others under the same name: its number on the share, its
+/// size and when it was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bytes {
+    /// The inode's number on the share.
+    pub ino: u64,
+    /// In bytes.
+    pub size: u64,
+    /// When it was written, as finely as the share says.
+    pub modified: SystemTime,
 }
 
 /// 16 bytes, beside 8 of the number: there may be a million of these.
@@ -134,19 +149,46 @@ impl Inodes {
 
     /// Tells the kernel once more of the stored file that is number `index` of the directory
     /// `directory`; none if the kernel does not know that directory.
+    ///
+    /// From now on the number stands for the file in this directory: the backup through which it
+    /// was found before may be purged, and this one stays.
     pub fn remember_file(&self, directory: Ino, index: u32, key: &ObjectKey) -> Option<Ino> {
         let (wish, check) = self.file_wish(key);
         let mut table = self.table.lock();
-        let ino = table.file_for(wish, check);
-        if let Some(file) = table.files.get_mut(&ino) {
-            file.lookups = file.lookups.saturating_add(1);
-            return Some(ino);
-        }
         let slot = *table.places.get(&directory)?;
+        let ino = table.file_for(wish, check);
+        let before = table.files.get(&ino).copied();
+        let lookups = before.map_or(1, |file| file.lookups.saturating_add(1));
         let place = table.slots.get_mut(slot as usize)?.as_mut()?;
         place.files = place.files.saturating_add(1);
-        table.files.insert(ino, File { slot, index, lookups: 1, check });
+        table.files.insert(ino, File { slot, index, lookups, check });
+        if let Some(before) = before {
+            table.leave(before.slot);
+        }
         Some(ino)
+    }
+
+    /// From now on the number stands for the file at `index` of `directory`, if the kernel knows
+    /// that directory.
+    pub fn move_file(&self, file: Ino, directory: &ViewPath, index: u32) {
+        let (wish, _check) = self.wish(directory);
+        let mut table = self.table.lock();
+        let place = table.place_for(wish, directory);
+        let Some(slot) = table.places.get(&place).copied() else { return };
+        let Some(known) = table.files.get_mut(&file) else { return };
+        let before = std::mem::replace(&mut known.slot, slot);
+        known.index = index;
+        if let Some(Some(place)) = table.slots.get_mut(slot as usize) {
+            place.files = place.files.saturating_add(1);
+        }
+        table.leave(before);
+    }
+
+    /// Notes which bytes of a stored file are being opened. True if they are those that were
+    /// opened last: pages that the kernel kept of them are still right.
+    pub fn is_opened_again(&self, file: Ino, bytes: Bytes) -> bool {
+        let mut table = self.table.lock();
+        table.files.contains_key(&file) && table.opened.insert(file, bytes) == Some(bytes)
     }
 
     /// The kernel forgets `lookups` of what it was told about a number.
@@ -158,10 +200,8 @@ impl Inodes {
             if left == 0 {
                 let slot = file.slot;
                 table.files.remove(&ino);
-                if let Some(Some(place)) = table.slots.get_mut(slot as usize) {
-                    place.files = place.files.saturating_sub(1);
-                }
-                table.drop_if_unused(slot);
+                table.opened.remove(&ino);
+                table.leave(slot);
             }
         } else if let Some(slot) = table.places.get(&ino).copied() {
             if let Some(Some(place)) = table.slots.get_mut(slot as usize) {
@@ -266,6 +306,14 @@ impl Table {
             *free = place;
             self.places.insert(ino, slot);
         }
+    }
+
+    /// One file less is known by that place.
+    fn leave(&mut self, slot: u32) {
+        if let Some(Some(place)) = self.slots.get_mut(slot as usize) {
+            place.files = place.files.saturating_sub(1);
+        }
+        self.drop_if_unused(slot);
     }
 
     fn drop_if_unused(&mut self, slot: u32) {
@@ -375,5 +423,34 @@ mod tests {
         inodes.forget(file, 2);
         assert_eq!((inodes.known(file), inodes.known(directory)), (None, None));
         assert_eq!(inodes.len(), 1);
+    }
+
+    #[test]
+    fn a_file_belongs_to_the_directory_in_which_it_was_found_last() {
+        let inodes = Inodes::new([0; 16]);
+        let [old, new] = ["old", "new"].map(|name| table(Side::ByBackup, name));
+        let [by_old, by_new] = [&old, &new].map(|path| inodes.remember(path));
+        let file = inodes.remember_file(by_old, 3, &key("a/b")).unwrap();
+        assert_eq!(inodes.remember_file(by_new, 5, &key("a/b")), Some(file));
+        assert_eq!(inodes.known(file), Some(Known::File(new.clone(), 5)));
+        inodes.forget(by_old, 1);
+        assert_eq!(inodes.known(by_old), None, "nothing holds the old one any more");
+        inodes.forget(by_new, 1);
+        assert_eq!(inodes.known(by_new), Some(Known::Path(new)), "the file holds it");
+        inodes.forget(file, 2);
+        assert_eq!(inodes.len(), 1);
+    }
+
+    #[test]
+    fn pages_are_kept_only_of_the_bytes_that_were_opened_last() {
+        let inodes = Inodes::new([0; 16]);
+        let directory = inodes.remember(&table(Side::ByBackup, "b"));
+        let file = inodes.remember_file(directory, 0, &key("a/b")).unwrap();
+        let at = |seconds| SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+        let bytes = |modified| Bytes { ino: 7, size: 9, modified: at(modified) };
+        let again = [1, 1, 2, 1].map(|modified| inodes.is_opened_again(file, bytes(modified)));
+        assert_eq!(again, [false, true, false, false]);
+        inodes.forget(file, 1);
+        assert!(!inodes.is_opened_again(file, bytes(1)), "what is forgotten has no pages");
     }
 }

@@ -16,7 +16,7 @@ mod world;
 pub use attr::{Attr, Kind, LINKS_OF_STORED, Rights};
 pub use control_file::{Access, ControlFile};
 pub use files_view::FilesView;
-pub use inode::{Ino, Inodes, Known, ROOT};
+pub use inode::{Bytes, Ino, Inodes, Known, ROOT};
 pub use path::{
     Area, FilesDirectory, NodeBackupId, Owner, Side, StagedId, ViewPath, mode_directory,
 };

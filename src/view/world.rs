@@ -20,8 +20,8 @@ use crate::model::UnixSeconds;
 use super::NodeBackupId;
 
 /// For how long a backup whose job has ended well is shown from its job: until then the share has
-/// been looked at again.
-const UNTIL_SEEN_SECONDS: u64 = 30;
+/// been looked at again, and NFS, which believes a directory's time for a minute, has asked anew.
+const UNTIL_SEEN_SECONDS: u64 = 90;
 
 /// Keyspaces and the tables in them, over all backups.
 pub type Tables = BTreeMap<Keyspace, BTreeSet<Arc<str>>>;
@@ -67,14 +67,6 @@ impl World {
     /// The newest job that makes or made a backup of this name.
     pub fn job_of(&self, name: &BackupName) -> Option<&JobStatus> {
         self.backup_jobs().rev().find(|job| job.backup == *name)
-    }
-
-    /// The newest job that restores or restored a node.
-    pub fn restore_of(&self, node: &Fqdn) -> Option<&JobStatus> {
-        self.jobs
-            .iter()
-            .rev()
-            .find(|job| job.kind == JobKind::Restore && job.node.as_ref() == Some(node))
     }
 
     /// A job by its id.

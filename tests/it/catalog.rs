@@ -277,29 +277,6 @@ fn a_node_s_directory_that_is_a_link_out_of_the_store_is_not_followed() {
 }
 
 #[test]
-fn what_was_remembered_is_believed_only_of_what_is_still_there_unchanged() {
-    let (directory, store) = made(1);
-    for name in ["same", "emptied", "gone"] {
-        store.backup(name, 100);
-    }
-    let before = catalog(directory.path(), None);
-    let memory = before.remember();
-    store.write("n1/emptied/meta/manifest.json", "[]");
-    fs::remove_dir_all(directory.path().join("index/backup_index/gone")).unwrap();
-    fs::remove_dir_all(directory.path().join("n1/gone")).unwrap();
-    let (share, layout) = (Store::open(directory.path()).unwrap(), Layout::new(None).unwrap());
-    let after = Catalog::new(share, layout, CatalogSettings::default());
-    assert!(after.recall(&memory));
-    learn(&after);
-    insta::assert_snapshot!(listing(&after.backups()), @r"
-     emptied full finished, 1 nodes, 0 files: incomplete: the manifest of n1 names no file: its snapshot had failed
-    *same full finished, 1 nodes, 1 files: complete
-    ");
-    assert!(!after.recall(b"[1, 2]"));
-    assert!(!after.recall(br#"{"version": 99, "index": [], "manifests": []}"#));
-}
-
-#[test]
 fn a_name_that_nobody_has_is_said_to_be_nobody_s() {
     let (directory, store) = made(1);
     store.backup("b1", 100);

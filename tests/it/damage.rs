@@ -53,8 +53,8 @@ fn readable(catalog: &Catalog, fqdn: &Fqdn) -> String {
     for file in files.tables().flat_map(TableRef::files) {
         all += 1;
         let mut bytes = Vec::new();
-        if let Ok((mut open, _)) = catalog.open_file(&backup("diff2"), fqdn, file) {
-            open.read_to_end(&mut bytes).unwrap();
+        if let Ok(mut opened) = catalog.open_file(&backup("diff2"), fqdn, file) {
+            opened.file.read_to_end(&mut bytes).unwrap();
             good += usize::from(bytes.len() as u64 == file.size());
         }
     }
@@ -90,18 +90,21 @@ fn what_still_works_when_one_object_is_damaged() {
 fn a_pool_file_that_was_written_over_is_told_by_its_size_and_makes_the_backup_damaged() {
     let store = unpacked("whole");
     let catalog = catalog(store.path(), None);
+    let before = fs::read(store.path().join(DATA)).unwrap();
     fs::write(store.path().join(DATA), "longer than any of the files was before: ".repeat(9))
         .unwrap();
     let fqdn = node("node1.example.com");
     let files = catalog.node_files(&backup("diff2"), &fqdn).unwrap();
     let table = files.table("shop", "orders-1b255f4def2540a60000000000000005").unwrap();
     let file = table.file(None, "nb-2-big-Data.db").unwrap();
-    let stat = catalog.stat_file(&backup("diff2"), &fqdn, file).unwrap();
-    assert_eq!(stat.size, 369, "stat tells the truth");
+    let stat = |catalog: &Catalog| catalog.stat_files(&backup("diff2"), &fqdn, &[file]).unwrap();
+    assert_eq!(stat(&catalog)[0].unwrap().size, 369, "stat tells the truth");
     let shown = catalog.backups();
     assert!(!shown.get(&backup("diff2")).unwrap().is_good());
     assert_eq!(shown.latest().unwrap().name, backup("diff1"));
-    assert!(catalog.forget_damage(&backup("diff2")));
+    assert!(!catalog.look_at_damage_again(9).unwrap(), "it still is");
+    fs::write(store.path().join(DATA), before).unwrap();
+    assert!(catalog.look_at_damage_again(9).unwrap());
     assert_eq!(catalog.backups().latest().unwrap().name, backup("diff2"));
 }
 
@@ -114,7 +117,8 @@ fn statistics_that_cassandra_wrote_anew_are_no_damage() {
     let files = catalog.node_files(&backup("diff2"), &fqdn).unwrap();
     let table = files.table("shop", "orders-1b255f4def2540a60000000000000005").unwrap();
     let file = table.file(None, "nb-2-big-Statistics.db").unwrap();
-    assert_eq!(catalog.stat_file(&backup("diff2"), &fqdn, file).unwrap().size, 5);
+    let stat = catalog.stat_files(&backup("diff2"), &fqdn, &[file]).unwrap();
+    assert_eq!(stat[0].unwrap().size, 5);
     assert!(catalog.backups().get(&backup("diff2")).unwrap().is_good());
 }
 

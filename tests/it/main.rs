@@ -11,6 +11,7 @@ mod fs_backups;
 mod fs_copy_in;
 mod fs_semantics;
 mod fs_share;
+mod fs_shared_files;
 mod fs_tree;
 mod fs_verbs;
 mod job_ends;

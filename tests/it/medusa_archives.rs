@@ -86,10 +86,10 @@ fn every_file_of_every_archive_is_found_and_has_the_size_and_content_that_were_r
                 let files = catalog.node_files(&backup.name, fqdn).unwrap();
                 assert_eq!((files.refused_count(), files.meta().len()), (0, 4));
                 for file in files.tables().flat_map(TableRef::files) {
-                    let (mut open, stat) = catalog.open_file(&backup.name, fqdn, file).unwrap();
+                    let mut opened = catalog.open_file(&backup.name, fqdn, file).unwrap();
                     let mut bytes = Vec::new();
-                    open.read_to_end(&mut bytes).unwrap();
-                    assert_eq!((stat.size, bytes.len() as u64), (file.size(), file.size()));
+                    opened.file.read_to_end(&mut bytes).unwrap();
+                    assert_eq!((opened.stat.size, bytes.len() as u64), (file.size(), file.size()));
                     if let Some(recorded) = file.md5() {
                         assert_eq!(md5(&bytes), recorded, "{}", file.key());
                     }
