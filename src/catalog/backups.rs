@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use crate::medusa::{Mode, Tokenmap};
+use crate::medusa::Mode;
 use crate::model::{BackupName, ByteSize, Fqdn, UnixSeconds};
 
 use super::{Damage, Reason};
@@ -33,8 +33,9 @@ pub struct Backup {
     pub nodes: BTreeMap<Fqdn, NodeBackup>,
     /// Whether it is whole.
     pub state: Completeness,
-    /// The ring as its nodes saw it, all data centres together; none until it was examined.
-    pub ring: Option<Arc<Tokenmap>>,
+    /// The nodes of the ring as its nodes saw it, all data centres together; none until it was
+    /// examined.
+    pub ring: Option<Arc<BTreeSet<Fqdn>>>,
     /// What was found wrong with its files, in the order found, up to a thousand.
     pub damage: Vec<Damage>,
 }
@@ -135,7 +136,7 @@ impl Backups {
     }
 
     /// The ring of the backup that began last of those whose ring is known.
-    pub fn newest_ring(&self) -> Option<&Arc<Tokenmap>> {
+    pub fn newest_ring(&self) -> Option<&Arc<BTreeSet<Fqdn>>> {
         self.newest_first().into_iter().find_map(|backup| backup.ring.as_ref())
     }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs::File;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -12,7 +12,8 @@ use crate::model::{BackupName, ByteSize, Fqdn, ObjectKey};
 use crate::observe::ErrorChain;
 use crate::store::{EntryKind, Stat, Store, StoreError};
 
-use super::examine::{Examiner, FactsCache};
+use super::examine::Examiner;
+use super::facts_cache::FactsCache;
 use super::files_cache::{FilesCache, Version};
 use super::index_scan::{IndexScan, is_its_own};
 use super::node_files_builder::NodeFilesBuilder;
@@ -95,6 +96,9 @@ impl fmt::Debug for Catalog {
 /// How long one reader of the index waits for another before it gives up.
 const TURN: Duration = Duration::from_secs(20);
 
+/// How often what a long look has found is shown before it ends.
+const SHOW_EVERY: Duration = Duration::from_millis(300);
+
 impl Catalog {
     /// A catalog that knows nothing yet. Asks the share nothing.
     pub fn new(store: Store, layout: Layout, settings: CatalogSettings) -> Self {
@@ -106,7 +110,7 @@ impl Catalog {
             unindexed: Mutex::default(),
             state: Mutex::default(),
             shown: RwLock::default(),
-            facts: Mutex::default(),
+            facts: FactsCache::default(),
             files: FilesCache::new(ByteSize(settings.memory.0 / 2)),
             looked_at_again: Mutex::default(),
             loading: Mutex::default(),
@@ -156,6 +160,7 @@ impl Catalog {
         let shown = self.backups();
         let mut done = Deepened { is_changed: false, left: 0, error: None };
         let (mut looked, mut is_silent) = (0, false);
+        let (mut verdicts, mut shown_at) = (Vec::new(), Instant::now());
         for backup in shown.newest_first() {
             let mut is_good = backup.is_good();
             if backup.state == Completeness::Unexamined {
@@ -168,8 +173,11 @@ impl Catalog {
                         looked += 1;
                         is_good =
                             verdict.state == Completeness::Complete && backup.damage.is_empty();
-                        let name = &backup.name;
-                        done.is_changed |= self.change(|state| state.set_verdict(name, verdict));
+                        verdicts.push((backup.name.clone(), verdict));
+                        if shown_at.elapsed() > SHOW_EVERY {
+                            done.is_changed |= self.show(&mut verdicts);
+                            shown_at = Instant::now();
+                        }
                     }
                     // It was removed meanwhile.
                     Err(CatalogError::NoBackup(_)) => {}
@@ -185,7 +193,16 @@ impl Catalog {
                 break;
             }
         }
+        done.is_changed |= self.show(&mut verdicts);
         done
+    }
+
+    fn show(&self, verdicts: &mut Vec<(BackupName, Verdict)>) -> bool {
+        let found = verdicts.drain(..);
+        self.change(|state| {
+            let set = |(name, verdict): (BackupName, Verdict)| state.set_verdict(&name, verdict);
+            found.map(set).fold(false, |any, is_set| any | is_set)
+        })
     }
 
     /// Looks into one backup now, also if it was looked into before. True if it is shown
@@ -409,7 +426,7 @@ impl Catalog {
                 now.get(name).is_some_and(|backup| backup.nodes.contains_key(fqdn))
             };
             inner.files.keep_only(is_there);
-            inner.facts.lock().retain(|(name, fqdn), _| is_there(name, fqdn));
+            inner.facts.keep_only(is_there);
             *inner.shown.write() = Arc::new(now);
         }
         is_changed

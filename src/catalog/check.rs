@@ -122,8 +122,8 @@ impl Catalog {
     /// Remembers that a file was found wrong: the backup is damaged until
     /// [`look_at_damage_again`](Self::look_at_damage_again) finds it right, and so is every other
     /// whose manifest is in memory and names it. True if something is shown differently now.
-    pub fn note_damage(&self, name: &BackupName, damage: Damage) -> bool {
-        let keys = BTreeMap::from([(damage.key.clone(), ())]);
+    pub fn note_damage(&self, name: &BackupName, damage: &Damage) -> bool {
+        let keys = BTreeMap::from([(damage.key.clone(), damage)]);
         let cached = self.inner.files.of_node(&damage.node).into_iter();
         let others = cached.filter(|(_, files)| files.named(&keys).next().is_some());
         let names: BTreeSet<BackupName> =

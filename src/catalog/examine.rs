@@ -1,11 +1,9 @@
 //! Is a backup whole? What its token maps, manifests and schemas say.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
 use std::sync::Arc;
-
-use parking_lot::Mutex;
 
 use crate::medusa::{
     FormatError, IndexFile, Layout, MANIFEST_LIMIT, MODE_MARKERS, MetaFile, Mode, TOKENMAP_LIMIT,
@@ -15,17 +13,21 @@ use crate::model::{BackupName, Fqdn, ObjectKey};
 use crate::observe::ErrorChain;
 use crate::store::{Stat, Store, StoreError};
 
+use super::facts_cache::FactsCache;
 use super::files_cache::Version;
 use super::index_scan::is_its_own;
 use super::manifest_facts::ManifestFacts;
-use super::state::{Found, FoundNode, Verdict};
+use super::state::{Found, FoundNode, Sum, Verdict};
 use super::{CatalogError, Completeness, Reason};
 
 /// The largest `schema.cql` that is read.
 pub(super) const SCHEMA_LIMIT: u64 = 64 << 20;
 
-/// What manifests were found to say, by the version of the file that said it.
-pub(super) type FactsCache = Mutex<BTreeMap<(BackupName, Fqdn), (Version, Arc<ManifestFacts>)>>;
+/// More than any ring has; a token map made to fill the memory is not followed.
+const MOST_NODES: usize = 10_000;
+
+/// So many keyspaces that lack are told by name.
+const NAMED: usize = 10;
 
 /// Looks into one backup.
 pub(super) struct Examiner<'a> {
@@ -42,7 +44,7 @@ impl Examiner<'_> {
     /// Complete or not, and why not. An error only if the share does not answer.
     pub(super) fn verdict(&self, found: Arc<Found>) -> Result<Verdict, CatalogError> {
         let mut reasons = Vec::new();
-        let mut facts = BTreeMap::new();
+        let mut sums = BTreeMap::new();
         let ring = match self.ring(&found)? {
             Ok(ring) => Some(Arc::new(ring)),
             Err(reason) => {
@@ -51,7 +53,7 @@ impl Examiner<'_> {
             }
         };
         let wanted: Vec<&Fqdn> = match &ring {
-            Some(ring) => ring.nodes().map(|(fqdn, _)| fqdn).collect(),
+            Some(ring) => ring.iter().collect(),
             None => found.keys().collect(),
         };
         let missing: Vec<Fqdn> =
@@ -72,7 +74,9 @@ impl Examiner<'_> {
                     if is_wanted {
                         self.judge(fqdn, node, &said.1, &mut reasons)?;
                     }
-                    facts.insert(fqdn.clone(), said);
+                    let (mode, said) = (said.0, &said.1);
+                    let sum = Sum { mode, files: said.files, size: said.size };
+                    sums.insert(fqdn.clone(), sum);
                 }
                 Err(reason) if is_wanted => reasons.push(reason),
                 Err(_) => {}
@@ -83,7 +87,7 @@ impl Examiner<'_> {
         } else {
             Completeness::Incomplete(reasons)
         };
-        Ok(Verdict { basis: found, state, ring, facts })
+        Ok(Verdict { basis: found, state, ring, sums })
     }
 
     /// Is there something of every keyspace that the schema has?
@@ -106,8 +110,10 @@ impl Examiner<'_> {
                 let mut keyspaces = keyspaces_with_tables(&schema);
                 keyspaces.retain(|keyspace| !facts.keyspaces.contains(keyspace));
                 if !keyspaces.is_empty() {
-                    let keyspaces = keyspaces.into_iter().collect();
-                    reasons.push(Reason::LacksKeyspaces { node: fqdn.clone(), keyspaces });
+                    let count = keyspaces.len();
+                    let keyspaces = keyspaces.into_iter().take(NAMED).collect();
+                    let node = fqdn.clone();
+                    reasons.push(Reason::LacksKeyspaces { node, keyspaces, count });
                 }
             }
             Err(why) => reasons.push(Reason::NoSchema { node: fqdn.clone(), why }),
@@ -117,20 +123,21 @@ impl Examiner<'_> {
 
     /// The ring, by the token map of the node that began first, and by those of the nodes that it
     /// lacks: each names its own data centre only.
-    fn ring(&self, found: &Found) -> Result<Result<Tokenmap, Reason>, CatalogError> {
+    fn ring(&self, found: &Found) -> Result<Result<BTreeSet<Fqdn>, Reason>, CatalogError> {
         let mut order: Vec<(&Fqdn, &FoundNode)> = found.iter().collect();
         order.sort_by_key(|(fqdn, node)| (node.started, *fqdn));
-        let mut ring = Tokenmap::default();
+        let mut ring = BTreeSet::new();
         for (fqdn, node) in order {
-            if ring.get(fqdn).is_some() {
+            if ring.contains(fqdn) {
                 continue;
             }
             match self.tokenmap(fqdn, node.is_indexed)? {
-                Ok(map) => {
-                    let nodes = ring.nodes().chain(map.nodes());
-                    ring = Tokenmap::new(nodes.map(|(fqdn, node)| (fqdn.clone(), node.clone())));
-                }
+                Ok(map) => ring.extend(map.nodes().map(|(fqdn, _)| fqdn.clone())),
                 Err(why) => return Ok(Err(Reason::NoRing { node: fqdn.clone(), why })),
+            }
+            if ring.len() > MOST_NODES {
+                let why = format!("names more than {MOST_NODES} nodes");
+                return Ok(Err(Reason::NoRing { node: fqdn.clone(), why }));
             }
         }
         if ring.is_empty() {
@@ -182,17 +189,15 @@ impl Examiner<'_> {
         let place = (self.name.clone(), fqdn.clone());
         let said = self.first_good(&keys, |file, stat| {
             let version = Version::from(stat);
-            if let Some((known, facts)) = self.facts.lock().get(&place)
-                && *known == version
-            {
-                return Ok(Arc::clone(facts));
+            if let Some(facts) = self.facts.get(&place, version) {
+                return Ok(facts);
             }
             let limit = MANIFEST_LIMIT;
             if stat.size > limit.0 {
                 return Err(FormatError::TooLarge { what: "manifest", limit });
             }
-            let facts = Arc::new(ManifestFacts::read(file, self.layout, fqdn)?);
-            self.facts.lock().insert(place.clone(), (version, Arc::clone(&facts)));
+            let facts = Arc::new(ManifestFacts::read(file, self.layout, fqdn, self.name)?);
+            self.facts.put(place.clone(), version, Arc::clone(&facts));
             Ok(facts)
         })?;
         let mode = |facts: &ManifestFacts| facts.mode.unwrap_or(Mode::of_marker(is_marked));

@@ -22,6 +22,7 @@ use super::state::{Found, FoundBackups, FoundNode};
 #[derive(Default)]
 pub(super) struct IndexScan {
     known: BTreeMap<BackupName, Known>,
+    scans: u64,
 }
 
 #[derive(Clone)]
@@ -29,7 +30,13 @@ struct Known {
     version: Version,
     is_settled: bool,
     found: Arc<Found>,
+    /// With the ends that the index does not know, as they were last looked for.
+    with_ends: Option<Arc<Found>>,
 }
+
+/// A node backup that has not finished for so long is asked for only in every so many scans.
+const OLD: Duration = Duration::from_hours(24);
+const SCANS_UNTIL_OLD: u64 = 30;
 
 /// The coarsest steps of time that file systems have.
 pub(super) const QUIET: Duration = Duration::from_secs(2);
@@ -73,12 +80,21 @@ impl IndexScan {
                 Some(old) if *old.found == found => Arc::clone(&old.found),
                 _ => Arc::new(found),
             };
-            known.insert((*name).clone(), Known { version, is_settled, found });
+            let with_ends = None;
+            known.insert((*name).clone(), Known { version, is_settled, found, with_ends });
         }
         self.known = known;
+        let asks_old = self.scans.is_multiple_of(SCANS_UNTIL_OLD);
+        self.scans = self.scans.wrapping_add(1);
         let mut backups = FoundBackups::new();
-        for (name, known) in &self.known {
-            let found = finished_without_index(store, layout, name, &known.found)?;
+        for (name, known) in &mut self.known {
+            let before =
+                known.with_ends.take().filter(|_| !asks_old && is_old(&known.found, newest));
+            let found = match before {
+                Some(found) => found,
+                None => finished_without_index(store, layout, name, &known.found)?,
+            };
+            known.with_ends = Some(Arc::clone(&found));
             if !found.is_empty() {
                 backups.insert(name.clone(), found);
             }
@@ -90,6 +106,13 @@ impl IndexScan {
 /// True if a directory of that time had been quiet when the share's clock had reached `newest`.
 pub(super) fn is_quiet(modified: SystemTime, newest: Option<SystemTime>) -> bool {
     modified.checked_add(QUIET).zip(newest).is_some_and(|(quiet, newest)| quiet < newest)
+}
+
+/// True if all that has not finished by the index was begun long ago, by the share's clock.
+fn is_old(found: &Found, newest: Option<SystemTime>) -> bool {
+    let now = newest.map_or(UnixSeconds(0), UnixSeconds::from);
+    let mut open = found.values().filter(|node| node.finished.is_none());
+    open.all(|node| now.since(node.started).is_some_and(|age| age > OLD.as_secs()))
 }
 
 type Read = Result<Option<Found>, CatalogError>;

@@ -14,6 +14,7 @@ mod check;
 mod damage;
 mod error;
 mod examine;
+mod facts_cache;
 mod files_cache;
 mod index_scan;
 mod manifest_facts;

@@ -108,7 +108,7 @@ impl<'a> NodeFilesBuilder<'a> {
         Self {
             layout,
             fqdn,
-            snapshot: format!("medusa-{backup}"),
+            snapshot: snapshot_of(backup),
             node,
             has_hashes,
             limit: usize::try_from(limit.0).unwrap_or(usize::MAX),
@@ -212,7 +212,7 @@ impl<'a> NodeFilesBuilder<'a> {
             Place::Variant { md5: named, ref index, .. }
                 if Some(named) == md5 && index.as_ref().is_none_or(|index| index.starts_with('.'))
         );
-        let is_index = last.starts_with('.') || (last.ends_with("nodes") && last != self.snapshot);
+        let is_index = is_index(last, &self.snapshot);
         let index = if is_index {
             let place = self.indexes.place(last, u32::from(u16::MAX))?;
             u16::try_from(place).ok()?.checked_add(1)?
@@ -243,6 +243,16 @@ impl<'a> NodeFilesBuilder<'a> {
         };
         Some(Pending { row, is_index })
     }
+}
+
+/// What the directory of a backup's snapshots was called.
+pub(super) fn snapshot_of(backup: &BackupName) -> String {
+    format!("medusa-{backup}")
+}
+
+/// Whether a directory is a secondary index's: what lies in it is not the table's own.
+pub(super) fn is_index(directory: &str, snapshot: &str) -> bool {
+    directory.starts_with('.') || (directory.ends_with("nodes") && directory != snapshot)
 }
 
 fn table_of(keyspace: &str, columnfamily: &str) -> Option<(Keyspace, TableDirectory)> {

@@ -33,8 +33,10 @@ pub enum Reason {
     LacksKeyspaces {
         /// Whose.
         node: Fqdn,
-        /// Which.
+        /// The first of them by name.
         keyspaces: Vec<String>,
+        /// How many there are.
+        count: usize,
     },
     /// The schema cannot be read, so nobody can say whether all keyspaces are there.
     NoSchema {
@@ -43,13 +45,30 @@ pub enum Reason {
         /// Why it says nothing.
         why: String,
     },
-    /// Entries of the manifest that lie outside of the node's part of the store, or have no name.
+    /// Entries of the manifest that are not shown: they lie outside of the node's part of the
+    /// store, have no name that a directory could hold, or one that another entry has too.
     Refused {
         /// Whose.
         node: Fqdn,
         /// How many.
         count: u64,
     },
+}
+
+impl Reason {
+    /// Whom it is about.
+    pub fn nodes(&self) -> &[Fqdn] {
+        match self {
+            Self::Missing(nodes) | Self::Unfinished(nodes) => nodes,
+            Self::DirectoryGone(node)
+            | Self::Empty(node)
+            | Self::NoRing { node, .. }
+            | Self::NoManifest { node, .. }
+            | Self::LacksKeyspaces { node, .. }
+            | Self::NoSchema { node, .. }
+            | Self::Refused { node, .. } => std::slice::from_ref(node),
+        }
+    }
 }
 
 fn names(nodes: &[Fqdn]) -> String {
@@ -78,16 +97,20 @@ impl fmt::Display for Reason {
             Self::Empty(node) => {
                 write!(f, "the manifest of {node} names no file: its snapshot had failed")
             }
-            Self::LacksKeyspaces { node, keyspaces } => write!(
-                f,
-                "the manifest of {node} lacks keyspaces that its schema has: {}",
-                keyspaces.join(", ")
-            ),
+            Self::LacksKeyspaces { node, keyspaces, count } => {
+                let text = keyspaces.join(", ");
+                write!(f, "the manifest of {node} lacks keyspaces that its schema has: {text}")?;
+                match count.saturating_sub(keyspaces.len()) {
+                    0 => Ok(()),
+                    more => write!(f, " and {more} more"),
+                }
+            }
             Self::NoSchema { node, why } => write!(f, "the schema of {node} {why}"),
             Self::Refused { node, count } => write!(
                 f,
-                "the manifest of {node} names {count} files that lie outside of its part of the \
-                 store, or that no directory could hold"
+                "the manifest of {node} names {count} entries that are not shown, for they lie \
+                 elsewhere, no directory could hold them, or two have one name: it cannot be \
+                 restored by copying"
             ),
         }
     }

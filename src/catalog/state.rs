@@ -1,12 +1,11 @@
 //! What is known, and the picture that is made of it. No call to the share is made here.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
-use crate::medusa::{Mode, Tokenmap};
-use crate::model::{BackupName, Fqdn, ObjectKey, UnixSeconds};
+use crate::medusa::Mode;
+use crate::model::{BackupName, ByteSize, Fqdn, ObjectKey, UnixSeconds};
 
-use super::manifest_facts::ManifestFacts;
 use super::{Backup, Backups, Completeness, Damage, DamageKind, NodeBackup};
 
 /// What names and times of files tell of a node backup.
@@ -30,9 +29,20 @@ pub(super) struct Verdict {
     /// It holds while this is what is found.
     pub(super) basis: Arc<Found>,
     pub(super) state: Completeness,
-    pub(super) ring: Option<Arc<Tokenmap>>,
-    pub(super) facts: BTreeMap<Fqdn, (Mode, Arc<ManifestFacts>)>,
+    pub(super) ring: Option<Arc<BTreeSet<Fqdn>>>,
+    pub(super) sums: BTreeMap<Fqdn, Sum>,
 }
+
+/// What a node's manifest says in sum.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sum {
+    pub(super) mode: Mode,
+    pub(super) files: u64,
+    pub(super) size: ByteSize,
+}
+
+/// Of so many rings of late backups one is taken again if it is the same.
+const RINGS: usize = 8;
 
 /// At most so many findings are kept of one backup.
 const MOST_DAMAGE: usize = 1000;
@@ -48,6 +58,7 @@ pub(super) struct State {
     verdicts: BTreeMap<BackupName, Arc<Verdict>>,
     damage: BTreeMap<BackupName, Arc<Vec<Damage>>>,
     built: BTreeMap<BackupName, Built>,
+    rings: VecDeque<Arc<BTreeSet<Fqdn>>>,
 }
 
 /// A backup, and what it was made of: while that is the same, so is it.
@@ -90,12 +101,26 @@ impl State {
     }
 
     /// Keeps a verdict, if it still is about what is found.
-    pub(super) fn set_verdict(&mut self, name: &BackupName, verdict: Verdict) -> bool {
+    pub(super) fn set_verdict(&mut self, name: &BackupName, mut verdict: Verdict) -> bool {
         let holds = self.found.get(name).is_some_and(|found| **found == *verdict.basis);
         if holds {
+            let ring = verdict.ring.take();
+            verdict.ring = ring.map(|ring| self.one_ring(ring));
             self.verdicts.insert(name.clone(), Arc::new(verdict));
         }
         holds
+    }
+
+    /// The ring seldom changes: backups share it.
+    fn one_ring(&mut self, ring: Arc<BTreeSet<Fqdn>>) -> Arc<BTreeSet<Fqdn>> {
+        let known = self.rings.iter().find(|known| **known == ring);
+        let ring = known.map_or(ring, Arc::clone);
+        self.rings.retain(|known| !Arc::ptr_eq(known, &ring));
+        self.rings.push_back(Arc::clone(&ring));
+        if self.rings.len() > RINGS {
+            self.rings.pop_front();
+        }
+        ring
     }
 
     /// Keeps what was found wrong with files of a backup. True if it was not known.
@@ -235,19 +260,19 @@ fn build(
     verdict: Option<&Arc<Verdict>>,
     damage: Option<&Arc<Vec<Damage>>>,
 ) -> Option<Backup> {
-    let facts_of = |fqdn| verdict.and_then(|verdict| verdict.facts.get(fqdn));
+    let sum_of = |fqdn| verdict.and_then(|verdict| verdict.sums.get(fqdn));
     let nodes: BTreeMap<Fqdn, NodeBackup> = found
         .iter()
         .map(|(fqdn, node)| {
-            let facts = facts_of(fqdn);
+            let sum = sum_of(fqdn);
             let marked = Mode::of_marker(node.is_marked_differential);
             let backup = NodeBackup {
-                mode: facts.map_or(marked, |(mode, _)| marked.max(*mode)),
+                mode: sum.map_or(marked, |sum| marked.max(sum.mode)),
                 started: node.started,
                 finished: node.finished,
                 is_indexed: node.is_indexed,
-                files: facts.map(|(_, facts)| facts.files),
-                size: facts.map(|(_, facts)| facts.size),
+                files: sum.map(|sum| sum.files),
+                size: sum.map(|sum| sum.size),
             };
             (fqdn.clone(), backup)
         })
@@ -256,7 +281,7 @@ fn build(
     let all_finished: Option<Vec<UnixSeconds>> = nodes.values().map(|node| node.finished).collect();
     let is_missing_none = verdict.is_none_or(|verdict| {
         let ring = verdict.ring.as_deref();
-        ring.is_none_or(|ring| ring.nodes().all(|(fqdn, _)| nodes.contains_key(fqdn)))
+        ring.is_none_or(|ring| ring.iter().all(|fqdn| nodes.contains_key(fqdn)))
     });
     let finished = all_finished.and_then(|times| times.into_iter().max());
     Some(Backup {

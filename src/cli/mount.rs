@@ -243,7 +243,6 @@ fn settings_of(told: &Told) -> Result<FsSettings, Failure> {
         allow_delete: medusafs.allow_delete,
         medusa_writes_too: medusafs.medusa_writes_too,
         deadline: medusafs.deadline,
-        cluster: String::new(),
         config: told.config.config_text(),
     })
 }

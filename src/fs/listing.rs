@@ -4,11 +4,15 @@ use std::ffi::OsStr;
 use std::sync::Arc;
 
 use crate::medusa::MetaFile;
+use crate::observe::ErrorChain;
+use crate::store::PoolError;
+use crate::tasks::TimedOut;
 use crate::view::Attr;
 use crate::view::Child;
 use crate::view::FilesView;
 use crate::view::Ino;
 use crate::view::Kind;
+use crate::view::Loaded;
 use crate::view::ROOT;
 use crate::view::Tree;
 use crate::view::ViewPath;
@@ -75,12 +79,19 @@ impl MedusaFs {
             self.know_tables().await;
         }
         let world = self.world();
-        let loaded = self.load(&world, &path).await?;
+        // Of the nodes of a table, one manifest at a time is held, and only then.
+        let loaded = match &path {
+            ViewPath::TableNodes(..) => Loaded::new(),
+            _ => self.load(&world, &path).await?,
+        };
         let tree = Tree::new(&world, &loaded);
         let names = if let Some(parent) = staged_parent(&path) {
             self.staged_names(&world, &tree, &path, &parent)
         } else if tree.exists(&path) {
-            let children = tree.children(&path).ok_or(FsError::NotADirectory)?;
+            let children = match &path {
+                ViewPath::TableNodes(..) => self.nodes_of_table(&world, &path).await?,
+                _ => tree.children(&path).ok_or(FsError::NotADirectory)?,
+            };
             self.names(caller, &world, &path, children).await?
         } else {
             return Err(FsError::NotFound);
@@ -108,6 +119,36 @@ impl MedusaFs {
         let keep = believe::is_settled(&world, &path);
         let handle = self.directories.open(Listing { itself, above, names, stored })?;
         Ok(OpenedDirectory { handle, keep })
+    }
+
+    /// The nodes of a backup that have a table: each manifest is let go of before the next. A node
+    /// whose manifest cannot be read is left out, for the others' sake.
+    async fn nodes_of_table(&self, world: &World, path: &ViewPath) -> Result<Vec<Child>, FsError> {
+        let mut children = Vec::new();
+        let each = async {
+            for of in Tree::needs(world, path) {
+                let node = of.node.clone();
+                match self.load_one(of).await {
+                    Ok(loaded) => {
+                        children.extend(Tree::new(world, &loaded).child(path, node.as_str()));
+                    }
+                    Err(FsError::Catalog(error)) if !error.is_retryable() => {
+                        let error = ErrorChain(&error);
+                        tracing::warn!(%node, %path, %error, "left out of a listing");
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(())
+        };
+        let limit = self.settings.deadline;
+        let doing = || format!("for the manifests of {path}");
+        match tokio::time::timeout(limit, each).await {
+            Ok(listed) => listed.map(|()| children),
+            Err(_late) => {
+                Err(PoolError::TimedOut(TimedOut { after: limit, doing: doing() }).into())
+            }
+        }
     }
 
     async fn names(

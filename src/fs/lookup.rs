@@ -59,7 +59,7 @@ impl MedusaFs {
                 self.know_tables().await;
                 Loaded::new()
             }
-            _ => self.load(&world, &directory).await?,
+            _ => self.load_for(&world, &directory, name).await?,
         };
         let world = self.world();
         let tree = Tree::new(&world, &loaded);

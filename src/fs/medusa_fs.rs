@@ -74,8 +74,6 @@ pub struct FsSettings {
     pub medusa_writes_too: bool,
     /// How long the share may take to answer.
     pub deadline: Duration,
-    /// The cluster's name for `/status`; empty if it is not known.
-    pub cluster: String,
     /// The text of `/.medusa/config`: every setting and its origin, without secrets.
     pub config: String,
 }
@@ -216,13 +214,33 @@ impl MedusaFs {
     pub(super) async fn load(&self, world: &World, path: &ViewPath) -> Result<Loaded, FsError> {
         let mut loaded = Loaded::new();
         for of in Tree::needs(world, path) {
-            let files = match self.catalog.node_files_cached(&of.backup, &of.node) {
-                Some(files) => files,
-                None => self.read_manifest(&of).await?,
-            };
-            loaded.insert(of, files);
+            loaded.extend(self.load_one(of).await?);
         }
         Ok(loaded)
+    }
+
+    /// The manifest that is needed to find the name `name` in `path`, and no other.
+    pub(super) async fn load_for(
+        &self,
+        world: &World,
+        path: &ViewPath,
+        name: &str,
+    ) -> Result<Loaded, FsError> {
+        let ViewPath::TableNodes(..) = path else { return self.load(world, path).await };
+        let needed = Tree::needs(world, path).into_iter().find(|of| of.node.as_str() == name);
+        match needed {
+            Some(of) => self.load_one(of).await,
+            None => Ok(Loaded::new()),
+        }
+    }
+
+    /// One manifest.
+    pub(super) async fn load_one(&self, of: NodeBackupId) -> Result<Loaded, FsError> {
+        let files = match self.catalog.node_files_cached(&of.backup, &of.node) {
+            Some(files) => files,
+            None => self.read_manifest(&of).await?,
+        };
+        Ok(Loaded::from([(of, files)]))
     }
 
     async fn read_manifest(

@@ -81,6 +81,8 @@ impl MedusaFs {
             _ if write => Err(never_written()),
             ViewPath::Meta(of, file) => self.open_meta(of, file).await,
             ViewPath::ControlFile(owner, ControlFile::Wait) => {
+                // What nobody has looked into yet would end a wait as incomplete.
+                self.look_into(&self.world(), &owner).await;
                 self.made(OpenFile::Wait(owner, Waiting::default()))
             }
             ViewPath::ControlFile(owner, ControlFile::Log) => {

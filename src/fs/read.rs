@@ -91,7 +91,7 @@ impl MedusaFs {
         let stored = self.store.stat(key).map_or(0, |stat| stat.size);
         let kind = DamageKind::Size { recorded: ByteSize(recorded), stored: ByteSize(stored) };
         let damage = Damage { node: of.node.clone(), key: key.clone(), kind };
-        self.catalog.note_damage(&of.backup, damage);
+        self.catalog.note_damage(&of.backup, &damage);
     }
 
     /// Bytes that are written. Returns how many were taken.

@@ -7,8 +7,10 @@ use std::time::Instant;
 
 use crate::catalog::Backup;
 use crate::catalog::Backups;
+use crate::catalog::Catalog;
 use crate::catalog::CatalogError;
 use crate::catalog::Depth;
+use crate::cluster::KnownNodes;
 use crate::model::BackupName;
 use crate::model::Fqdn;
 use crate::model::UnixSeconds;
@@ -42,6 +44,8 @@ pub(super) struct Share {
     pub silent: Option<String>,
     /// The nodes of the ring as last seen.
     pub ring: Option<Arc<Vec<Fqdn>>>,
+    /// The cluster's name as jobs wrote it down on the share, and when one last met it.
+    pub cluster: Option<(String, UnixSeconds)>,
     rounds: u64,
 }
 
@@ -60,20 +64,22 @@ impl MedusaFs {
             .on_share("for the store's index".to_owned(), move || {
                 let space = catalog.store().space().ok();
                 catalog.refresh()?;
-                if searches {
-                    catalog.find_unindexed()?;
-                    catalog.look_at_damage_again(DAMAGED_AT_ONCE)?;
+                if !searches {
+                    return Ok::<_, CatalogError>((space, None));
                 }
-                Ok::<_, CatalogError>(space)
+                catalog.find_unindexed()?;
+                catalog.look_at_damage_again(DAMAGED_AT_ONCE)?;
+                Ok((space, cluster_of(&catalog)))
             })
             .await;
         let ring = self.on_disk("for the ring as last seen", |doing| Ok(doing.ring())).await;
         {
             let mut share = self.share.write();
             match &looked {
-                Ok(_) => {
+                Ok((_, cluster)) => {
                     share.answered = Some(self.clock.now());
                     share.silent = None;
+                    share.cluster = cluster.clone().or_else(|| share.cluster.take());
                 }
                 Err(error) => {
                     if share.silent.is_none() {
@@ -86,7 +92,7 @@ impl MedusaFs {
                 share.ring = ring.map(Arc::new);
             }
         }
-        if let Ok(Some(space)) = &looked {
+        if let Ok((Some(space), _)) = &looked {
             *self.space.write() = Statfs {
                 total: space.total,
                 free: space.free,
@@ -201,6 +207,17 @@ impl MedusaFs {
             }
         }
     }
+}
+
+/// The cluster whose backups these are, if a job has ever written it down.
+fn cluster_of(catalog: &Catalog) -> Option<(String, UnixSeconds)> {
+    let known = KnownNodes::read(catalog.store(), catalog.layout());
+    let known = known.inspect_err(|error| {
+        tracing::info!(error = %ErrorChain(error), "the cluster's name cannot be read");
+    });
+    let known = known.ok().filter(|known| !known.cluster_name.is_empty())?;
+    let met = known.nodes.iter().map(|node| node.seen).max()?;
+    Some((known.cluster_name, met))
 }
 
 /// What is shown of one name of `backups/`.

@@ -1,5 +1,6 @@
 //! From an inode to the stored file that it is.
 
+use crate::catalog::FileRef;
 use crate::view::FilesDirectory;
 use crate::view::FilesView;
 use crate::view::Ino;
@@ -53,7 +54,7 @@ impl MedusaFs {
             directory.of.backup = backup.name.clone();
             let Some(view) = FilesView::of(&files, &directory) else { continue };
             let is_it = |place: &u32| {
-                let key = view.at(*place).map(|file| file.key());
+                let key = view.at(*place).map(FileRef::key);
                 key.is_some_and(|key| self.inodes.file_number(&key) == ino)
             };
             if let Some(place) = (0..view.len()).find(is_it) {

@@ -4,7 +4,6 @@ use std::fmt::Write;
 use std::io::Read;
 
 use crate::catalog::Completeness;
-use crate::model::BackupName;
 use crate::model::JobId;
 use crate::view::ControlFile;
 use crate::view::Owner;
@@ -44,9 +43,7 @@ impl MedusaFs {
             ViewPath::Status => Ok(status(world, &self.surroundings())),
             ViewPath::ControlFile(Owner::Root, file) => Ok(self.root_text(caller, world, *file)),
             ViewPath::ControlFile(owner, file) => {
-                if let Owner::Backup(name) = owner {
-                    self.look_into(world, name).await;
-                }
+                self.look_into(world, owner).await;
                 let world = self.world();
                 let report = self.report(&world, owner).ok_or(FsError::NotFound)?;
                 self.control_text(owner, *file, &report).await
@@ -113,7 +110,12 @@ impl MedusaFs {
     }
 
     /// Sees to it that it is known whether a backup is complete, if that can be found out now.
-    async fn look_into(&self, world: &World, name: &BackupName) {
+    pub(super) async fn look_into(&self, world: &World, owner: &Owner) {
+        let name = match owner {
+            Owner::Backup(name) => name,
+            Owner::NodeBackup(of) => &of.backup,
+            _ => return,
+        };
         let unknown =
             world.stored(name).is_some_and(|backup| backup.state == Completeness::Unexamined);
         if !unknown {
@@ -194,7 +196,7 @@ impl MedusaFs {
     fn surroundings(&self) -> Surroundings {
         let share = self.share.read();
         Surroundings {
-            cluster: self.settings.cluster.clone(),
+            cluster: share.cluster.clone(),
             store: self.store.path().display().to_string(),
             answered: share.answered,
             silent: share.silent.clone(),

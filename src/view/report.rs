@@ -245,7 +245,7 @@ fn shown(kind: JobKind, state: JobState) -> JobState {
 
 impl NodeReport {
     /// A node that a job never came to, or was at when it ended, ended as the job did.
-    fn of(job: &JobStatus, status: &NodeStatus) -> Self {
+    pub(super) fn of(job: &JobStatus, status: &NodeStatus) -> Self {
         let state = match (job.state.outcome(), status.state.outcome()) {
             (Some(_), None) => job.state,
             _ => status.state,

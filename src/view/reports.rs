@@ -1,8 +1,12 @@
 //! Where backups and nodes stand, by what the share holds and what jobs say.
 
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
 use crate::catalog::Backup;
 use crate::catalog::Completeness;
 use crate::catalog::NodeBackup;
+use crate::catalog::Reason;
 use crate::model::BackupName;
 use crate::model::Fqdn;
 use crate::model::JobState;
@@ -13,10 +17,13 @@ use super::NodeBackupId;
 use super::NodeReport;
 use super::Report;
 use super::State;
+use super::Wait;
 use super::World;
 
 /// So many reasons and damaged files are told; there may be a thousand.
 const TOLD: usize = 20;
+
+const NOT_LOOKED_INTO: &str = "it was not looked into yet, so nobody can say that it is complete";
 
 impl World {
     /// Where a backup stands; none if there is no such backup.
@@ -30,7 +37,7 @@ impl World {
             return Some(Report::of_job(job).not_seen_yet());
         }
         if let Some(stored) = stored {
-            return Some(of_stored(stored, job));
+            return Some(self.of_stored(stored, job));
         }
         if let Some(job) = job {
             return Some(Report::of_job(job));
@@ -80,7 +87,7 @@ impl World {
                 Some(Report {
                     job: worked_on.and_then(|report| report.job),
                     state: Some(one.state),
-                    nodes_done: Some(u64::from(node.finished.is_some())),
+                    nodes_done: Some(u64::from(one.state.wait() == Wait::Wished)),
                     nodes_total: Some(1),
                     files_done: one.files_done,
                     files_total: one.files_total,
@@ -124,44 +131,93 @@ impl Report {
     }
 }
 
-fn of_stored(stored: &Backup, job: Option<&JobStatus>) -> Report {
-    let before = job.map(Report::of_job).unwrap_or_default();
-    let (files, bytes) = (stored.files(), stored.size().map(|size| size.0));
-    let whole = stored.finished.is_some();
-    let count = |number: usize| u64::try_from(number).ok();
-    Report {
-        state: Some(state_of(stored)),
-        nodes_done: count(stored.nodes.values().filter(|node| node.finished.is_some()).count()),
-        nodes_total: stored.ring.as_ref().map_or(before.nodes_total, |ring| count(ring.len())),
-        files_done: files.filter(|_| whole).or(before.files_done),
-        files_total: files.or(before.files_total),
-        bytes_done: bytes.filter(|_| whole).or(before.bytes_done),
-        bytes_total: bytes.or(before.bytes_total),
-        started: Some(stored.started),
-        finished: stored.finished,
-        nodes: stored.nodes.iter().map(|(name, node)| of_node(stored, name, node)).collect(),
-        error: error_of(stored, &before.error),
-        bytes_per_second: None,
-        eta_seconds: None,
-        ..before
+impl World {
+    fn of_stored(&self, stored: &Backup, job: Option<&JobStatus>) -> Report {
+        let wanting = self.found_wanting(stored);
+        let before = job.map(Report::of_job).unwrap_or_default();
+        let (files, bytes) = (stored.files(), stored.size().map(|size| size.0));
+        let whole = stored.finished.is_some();
+        let count = |number: usize| u64::try_from(number).ok();
+        let nodes = self.nodes_of_stored(stored);
+        let done = nodes.iter().filter(|node| node.state.wait() == Wait::Wished).count();
+        let known = stored.ring.is_some() || wanting.is_some();
+        let jobs = wanting.into_iter().chain(job);
+        let errors: BTreeSet<&str> = jobs.map(|job| job.error.trim_end()).collect();
+        Report {
+            state: Some(state_of(stored, wanting.is_some())),
+            nodes_done: count(done),
+            nodes_total: if known { count(nodes.len()) } else { before.nodes_total },
+            files_done: files.filter(|_| whole).or(before.files_done),
+            files_total: files.or(before.files_total),
+            bytes_done: bytes.filter(|_| whole).or(before.bytes_done),
+            bytes_total: bytes.or(before.bytes_total),
+            started: Some(stored.started),
+            finished: stored.finished,
+            nodes,
+            error: error_of(stored, errors),
+            bytes_per_second: None,
+            eta_seconds: None,
+            ..before
+        }
+    }
+
+    /// A line for each node that the share has something of, that a job of this host failed with,
+    /// or that the ring had and nobody has anything of.
+    fn nodes_of_stored(&self, stored: &Backup) -> Vec<NodeReport> {
+        let mut nodes = self.failures(stored);
+        for (name, node) in &stored.nodes {
+            let one = of_node(stored, name, node);
+            // Why it has not finished, the job knows best.
+            if node.finished.is_some() || !nodes.contains_key(name) {
+                nodes.insert(name.clone(), one);
+            }
+        }
+        for name in stored.ring.iter().flat_map(|ring| ring.iter()) {
+            nodes.entry(name.clone()).or_insert_with(|| NodeReport {
+                name: name.clone(),
+                state: State::Job(JobState::Incomplete),
+                phase: None,
+                files_done: None,
+                files_total: None,
+                bytes_done: None,
+                bytes_total: None,
+                seconds: None,
+                error: Some("it has no part in the backup".to_owned()),
+            });
+        }
+        nodes.into_values().collect()
+    }
+
+    /// The nodes with which this host's jobs for a backup failed last, with the reasons.
+    fn failures(&self, stored: &Backup) -> BTreeMap<Fqdn, NodeReport> {
+        let (mut failed, mut seen) = (BTreeMap::new(), BTreeSet::new());
+        for job in self.jobs_for(stored) {
+            for status in job.nodes.iter().filter(|status| seen.insert(&status.name)) {
+                let one = NodeReport::of(job, status);
+                if one.state.wait() != Wait::Wished {
+                    failed.insert(status.name.clone(), one);
+                }
+            }
+        }
+        failed
     }
 }
 
-fn state_of(stored: &Backup) -> State {
+fn state_of(stored: &Backup, is_wanting: bool) -> State {
     match &stored.state {
         _ if !stored.damage.is_empty() => State::Damaged,
-        Completeness::Complete => State::Job(JobState::Complete),
-        Completeness::Incomplete(_) | Completeness::Unexamined => State::Job(JobState::Incomplete),
+        Completeness::Complete if !is_wanting => State::Job(JobState::Complete),
+        Completeness::Complete | Completeness::Incomplete(_) | Completeness::Unexamined => {
+            State::Job(JobState::Incomplete)
+        }
     }
 }
 
-fn error_of(stored: &Backup, before: &str) -> String {
+fn error_of(stored: &Backup, of_jobs: BTreeSet<&str>) -> String {
     let mut lines: Vec<String> = match &stored.state {
         Completeness::Complete => Vec::new(),
         Completeness::Incomplete(reasons) => reasons.iter().map(ToString::to_string).collect(),
-        Completeness::Unexamined => {
-            vec!["it was not looked into yet, so nobody can say that it is complete".to_owned()]
-        }
+        Completeness::Unexamined => vec![NOT_LOOKED_INTO.to_owned()],
     };
     lines.extend(stored.damage.iter().map(|damage| format!("{}: {damage}", damage.node)));
     if lines.len() > TOLD {
@@ -169,7 +225,7 @@ fn error_of(stored: &Backup, before: &str) -> String {
         lines.truncate(TOLD);
         lines.push(format!("and {more} more"));
     }
-    lines.extend((!before.is_empty()).then(|| before.trim_end().to_owned()));
+    lines.extend(of_jobs.into_iter().filter(|error| !error.is_empty()).map(str::to_owned));
     lines.join("\n")
 }
 
@@ -177,11 +233,16 @@ fn of_node(stored: &Backup, name: &Fqdn, node: &NodeBackup) -> NodeReport {
     let damage = stored.damage.iter().find(|damage| damage.node == *name);
     let bytes = node.size.map(|size| size.0);
     let done = node.finished.is_some();
+    let wrong = match &stored.state {
+        Completeness::Complete => Vec::new(),
+        Completeness::Unexamined => vec![NOT_LOOKED_INTO.to_owned()],
+        Completeness::Incomplete(reasons) => reasons_for(name, reasons),
+    };
     NodeReport {
         name: name.clone(),
         state: match damage {
             Some(_) => State::Damaged,
-            None if done => State::Job(JobState::Complete),
+            None if done && wrong.is_empty() => State::Job(JobState::Complete),
             None => State::Job(JobState::Incomplete),
         },
         phase: None,
@@ -190,13 +251,25 @@ fn of_node(stored: &Backup, name: &Fqdn, node: &NodeBackup) -> NodeReport {
         bytes_done: bytes.filter(|_| done),
         bytes_total: bytes,
         seconds: node.finished.and_then(|finished| finished.since(node.started)),
-        error: damage.map(ToString::to_string),
+        error: damage
+            .map(ToString::to_string)
+            .or_else(|| (!wrong.is_empty()).then(|| wrong.join("; "))),
     }
+}
+
+/// Why a backup is not complete, as far as it is this node's doing.
+fn reasons_for(name: &Fqdn, reasons: &[Reason]) -> Vec<String> {
+    let of_it = reasons.iter().filter(|reason| reason.nodes().contains(name));
+    let words = of_it.map(|reason| match reason {
+        Reason::Unfinished(_) => "it has not finished".to_owned(),
+        reason => reason.to_string(),
+    });
+    words.collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::sync::Arc;
 
     use test_case::test_case;
 
@@ -204,6 +277,7 @@ mod tests {
     use crate::medusa::Mode;
     use crate::model::JobId;
     use crate::model::JobKind;
+    use crate::model::NodeStatus;
     use crate::model::Progress;
     use crate::model::STATUS_VERSION;
     use crate::model::UnixSeconds;
@@ -255,5 +329,116 @@ mod tests {
     ) -> bool {
         let world = World { now: UnixSeconds(now), ..World::default() };
         world.is_ahead_of_the_share(&job(state), share.map(seen).as_ref())
+    }
+    fn fqdn(name: &str) -> Fqdn {
+        Fqdn::parse(name).unwrap()
+    }
+
+    fn status(name: &str, state: JobState, error: &str) -> NodeStatus {
+        NodeStatus {
+            name: fqdn(name),
+            state,
+            phase: Phase::Copy,
+            progress: Progress::default(),
+            seconds: 3,
+            error: (!error.is_empty()).then(|| error.to_owned()),
+        }
+    }
+
+    fn part(finished: bool) -> NodeBackup {
+        NodeBackup {
+            mode: Mode::Full,
+            started: UnixSeconds(90),
+            finished: finished.then_some(UnixSeconds(99)),
+            is_indexed: true,
+            files: None,
+            size: None,
+        }
+    }
+
+    fn lines(report: &Report) -> Vec<String> {
+        let line = |node: &NodeReport| {
+            format!("{} {} {}", node.name, node.state.word(), node.error.as_deref().unwrap_or("-"))
+        };
+        report.nodes.iter().map(line).collect()
+    }
+
+    /// A job of the cluster that n2 failed, or that found another ring at its end.
+    fn incomplete(nodes: Vec<NodeStatus>) -> JobStatus {
+        let error = "n9 joined the ring while it was backed up".to_owned();
+        JobStatus { nodes, error, ..job(JobState::Incomplete) }
+    }
+
+    fn of_node_alone(node: &str, state: JobState) -> JobStatus {
+        JobStatus {
+            node: Some(fqdn(node)),
+            nodes: vec![status(node, state, "")],
+            finished: Some(UnixSeconds(200)),
+            ..job(state)
+        }
+    }
+
+    #[test_case(&[], "incomplete"; "until somebody adds what lacks")]
+    #[test_case(&[("n9", JobState::Failed)], "incomplete"; "not by another failure")]
+    #[test_case(&[("n9", JobState::Complete)], "complete"; "then it is what the share says")]
+    fn a_ring_that_changed_is_known_to_the_job_alone(later: &[(&str, JobState)], word: &str) {
+        let stored = seen(Completeness::Complete);
+        let done = vec![status("n1", JobState::Complete, "")];
+        let later = later.iter().map(|(node, state)| of_node_alone(node, *state));
+        let jobs: Vec<_> = [incomplete(done)].into_iter().chain(later).collect();
+        let newest = jobs.last().cloned();
+        let world = World { jobs: Arc::new(jobs), ..World::default() };
+        let report = world.of_stored(&stored, newest.as_ref());
+        assert_eq!(report.state().word(), word);
+        assert_eq!(report.error.contains("n9 joined the ring"), word == "incomplete");
+    }
+
+    #[test]
+    fn a_node_that_failed_stays_in_the_list_with_its_reason_until_it_is_added() {
+        let ring = ["n1", "n2", "n3"].map(fqdn).into_iter().collect();
+        let nodes = BTreeMap::from([(fqdn("n1"), part(true))]);
+        let reasons = vec![Reason::Missing(vec![fqdn("n2"), fqdn("n3")])];
+        let state = Completeness::Incomplete(reasons);
+        let stored = Backup { nodes, ring: Some(Arc::new(ring)), ..seen(state) };
+        let first = incomplete(vec![
+            status("n1", JobState::Complete, ""),
+            status("n2", JobState::Failed, "no space is left"),
+        ]);
+        let world = World { jobs: Arc::new(vec![first.clone()]), ..World::default() };
+        let report = world.of_stored(&stored, Some(&first));
+        assert_eq!(
+            lines(&report),
+            [
+                "n1 complete -",
+                "n2 failed no space is left",
+                "n3 incomplete it has no part in the backup"
+            ]
+        );
+        assert_eq!((report.nodes_done, report.nodes_total), (Some(1), Some(3)));
+    }
+
+    #[test]
+    fn a_job_of_another_backup_of_the_same_name_says_nothing_of_this_one() {
+        let stored = Backup { started: UnixSeconds(90_000), ..seen(Completeness::Complete) };
+        let old = incomplete(vec![status("n1", JobState::Complete, "")]);
+        let world = World { jobs: Arc::new(vec![old]), ..World::default() };
+        assert_eq!(world.of_stored(&stored, None).state(), State::Job(JobState::Complete));
+    }
+
+    #[test]
+    fn a_node_is_only_as_whole_as_its_manifest() {
+        let nodes = ["n1", "n2", "n3"].map(|name| (fqdn(name), part(name != "n3")));
+        let reasons = vec![Reason::Empty(fqdn("n2")), Reason::Unfinished(vec![fqdn("n3")])];
+        let state = Completeness::Incomplete(reasons);
+        let stored = Backup { nodes: BTreeMap::from(nodes), ..seen(state) };
+        let report = World::default().of_stored(&stored, None);
+        assert_eq!(
+            lines(&report),
+            [
+                "n1 complete -",
+                "n2 incomplete the manifest of n2 names no file: its snapshot had failed",
+                "n3 incomplete it has not finished",
+            ]
+        );
     }
 }

@@ -11,8 +11,8 @@ use super::control;
 /// What the mount knows of the share and the cluster beside the tree.
 #[derive(Debug, Clone, Default)]
 pub struct Surroundings {
-    /// The cluster's name; empty if it is not known.
-    pub cluster: String,
+    /// The cluster's name, as the share remembers it, and when a job last met it.
+    pub cluster: Option<(String, UnixSeconds)>,
     /// The store's path.
     pub store: String,
     /// When the share last answered.
@@ -24,12 +24,20 @@ pub struct Surroundings {
 /// The text: a word, what there is to say, and how old that is, parted by tabs.
 pub fn status(world: &World, around: &Surroundings) -> String {
     let mut lines = Lines { world, text: String::new() };
-    let cluster = if around.cluster.is_empty() { "-" } else { &around.cluster };
     let nodes = world.nodes_to_restore();
-    lines.add("cluster", &format!("{cluster} ({} nodes)", nodes.len()), around.answered);
+    let (cluster, met) = match &around.cluster {
+        Some((name, met)) => (name.as_str(), Some(*met)),
+        None => ("-", around.answered),
+    };
+    lines.add("cluster", &format!("{cluster} ({} nodes)", nodes.len()), met);
     match &around.silent {
         None => lines.add("store", &format!("{} answers", around.store), around.answered),
         Some(why) => lines.add("store", &format!("{}: {why}", around.store), around.answered),
+    }
+    if world.backups.is_scan_cut() {
+        let says = "too many directories that are not in the index: not all were looked into yet, \
+                    so that backups may lack here";
+        lines.add("scan", says, around.answered);
     }
     for node in &nodes {
         let said = world.report_of_node(node);
@@ -88,6 +96,9 @@ mod tests {
             answered: Some(UnixSeconds(995)),
             ..Surroundings::default()
         };
+        let known =
+            Surroundings { cluster: Some(("lab".to_owned(), UnixSeconds(700))), ..around.clone() };
+        assert!(status(&world, &known).starts_with("cluster\tlab (0 nodes)\t5 min ago\n"));
         assert_eq!(
             status(&world, &around),
             "cluster\t- (0 nodes)\t5 s ago\n\

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::catalog::Backup;
 use crate::catalog::NodeFiles;
 use crate::catalog::TableRef;
 use crate::medusa::MetaFile;
@@ -69,7 +70,8 @@ impl<'a> Tree<'a> {
         Self { world, files }
     }
 
-    /// The node backups whose manifests must be in hand to list `path`.
+    /// The node backups whose manifests must be in hand to list `path`. Each child of a directory
+    /// that is listed by table needs its own node's alone.
     pub fn needs(world: &World, path: &ViewPath) -> Vec<NodeBackupId> {
         let all = match path {
             ViewPath::NodeBackup(_, of)
@@ -258,7 +260,12 @@ impl<'a> Tree<'a> {
             }
             ViewPath::TableBackups(keyspace, table) => {
                 let backup = self.world.stored(&BackupName::parse(name).ok()?)?;
+                has_files(backup).then_some(())?;
                 ViewPath::TableNodes(keyspace.clone(), Arc::clone(table), backup.name.clone())
+            }
+            ViewPath::TableNodes(keyspace, table, backup) => {
+                let of = NodeBackupId::new(backup.clone(), Fqdn::parse(name).ok()?);
+                self.table_of(keyspace, table, &of)?
             }
             ViewPath::Control(Owner::Root) if name == "jobs" => ViewPath::Jobs,
             ViewPath::Control(owner) => {
@@ -315,7 +322,7 @@ impl<'a> Tree<'a> {
                 .world
                 .backups
                 .iter()
-                .filter(|backup| backup.finished.is_some())
+                .filter(|backup| has_files(backup))
                 .map(|backup| {
                     let name = backup.name.clone();
                     let path = ViewPath::TableNodes(keyspace.clone(), Arc::clone(table), name);
@@ -432,6 +439,11 @@ impl<'a> Tree<'a> {
             .map(TableRef::directory)
             .filter(move |directory| directory.table() == table)
     }
+}
+
+/// Whether anything of it can be listed: a node has finished.
+fn has_files(backup: &Backup) -> bool {
+    backup.nodes.values().any(|node| node.finished.is_some())
 }
 
 fn by_table(keyspace: &Keyspace, table: &TableDirectory, of: &NodeBackupId) -> ViewPath {

@@ -23,6 +23,9 @@ use super::NodeBackupId;
 /// been looked at again, and NFS, which believes a directory's time for a minute, has asked anew.
 const UNTIL_SEEN_SECONDS: u64 = 90;
 
+/// By how much the share's clock and this host's may differ.
+const CLOCKS_DIFFER_SECONDS: i64 = 3600;
+
 /// Keyspaces and the tables in them, over all backups.
 pub type Tables = BTreeMap<Keyspace, BTreeSet<Arc<str>>>;
 
@@ -151,14 +154,52 @@ impl World {
             return ring.iter().cloned().collect();
         }
         if let Some(ring) = self.backups.newest_ring() {
-            return ring.nodes().map(|(node, _)| node.clone()).collect();
+            return ring.iter().cloned().collect();
         }
         self.nodes()
     }
 
     /// The newest backup by start that is complete, of the whole cluster, and not damaged.
     pub fn latest(&self) -> Option<&Arc<Backup>> {
-        self.backups.latest()
+        let newest = self.backups.latest()?;
+        if self.found_wanting(newest).is_none() {
+            return Some(newest);
+        }
+        let mut others = self.backups.newest_first().into_iter();
+        others.find(|backup| backup.is_good() && self.found_wanting(backup).is_none())
+    }
+
+    /// The job of this host that made a backup and knows that it lacks what the share cannot tell:
+    /// the ring changed meanwhile, or of a data centre there is no node's token map in it. None
+    /// any more when jobs for the nodes that lacked have ended well.
+    pub(super) fn found_wanting(&self, stored: &Backup) -> Option<&JobStatus> {
+        let mut added = BTreeSet::new();
+        for job in self.jobs_for(stored) {
+            let Some(node) = &job.node else {
+                let mut failed =
+                    job.nodes.iter().filter(|node| node.state.outcome() != Some(Outcome::Wished));
+                let is_mended = !added.is_empty() && failed.all(|node| added.contains(&node.name));
+                return (job.state == JobState::Incomplete && !is_mended).then_some(job);
+            };
+            if job.state == JobState::Complete {
+                added.insert(node);
+            }
+        }
+        None
+    }
+
+    /// The jobs of this host that made what the share holds of a backup, newest first: that for
+    /// the cluster last, and those before it that added a node.
+    pub(super) fn jobs_for(&self, stored: &Backup) -> impl Iterator<Item = &JobStatus> {
+        // What ended long before the backup was begun made another one of the same name.
+        let earliest = UnixSeconds(stored.started.0.saturating_sub(CLOCKS_DIFFER_SECONDS));
+        let name = stored.name.clone();
+        let mut is_over = false;
+        self.backup_jobs().rev().filter(move |job| job.backup == name).take_while(move |job| {
+            let before = is_over || job.finished.is_some_and(|at| at < earliest);
+            is_over = job.node.is_none();
+            !before
+        })
     }
 
     /// When a backup was begun, for the time of its directory.

@@ -98,7 +98,10 @@ fn a_backup_of_two_data_centres_needs_the_nodes_of_both() {
     insta::assert_snapshot!(listing(&catalog.backups()), @r" b1 full open, 2 nodes, 2 files: incomplete: nodes of the ring have no part in it: n8");
     let backups = catalog.backups();
     let ring = backups.get(&backup("b1")).unwrap().ring.clone().unwrap();
-    assert_eq!(ring.nodes().map(|(fqdn, _)| fqdn.as_str()).collect::<Vec<_>>(), ["n1", "n7", "n8"]);
+    assert_eq!(
+        ring.iter().map(medusafs::model::Fqdn::as_str).collect::<Vec<_>>(),
+        ["n1", "n7", "n8"]
+    );
 }
 
 #[test]
@@ -255,7 +258,7 @@ fn an_enemy_s_manifests_make_their_own_backup_unreadable_and_no_other() {
     *good full finished, 1 nodes, 1 files: complete
      half full finished, 1 nodes, ? files: incomplete: the manifest of n1 cannot be read: the manifest is not as Medusa writes it: EOF while parsing a string at line 1 column 27
      large full finished, 1 nodes, ? files: incomplete: the manifest of n1 cannot be read: the manifest is larger than 1.0 GB
-     outside full finished, 1 nodes, 3 files: incomplete: the manifest of n1 names 3 files that lie outside of its part of the store, or that no directory could hold
+     outside full finished, 1 nodes, 3 files: incomplete: the manifest of n1 names 3 entries that are not shown, for they lie elsewhere, no directory could hold them, or two have one name: it cannot be restored by copying
      pipe full finished, 1 nodes, ? files: incomplete: the manifest of n1 cannot be read: cannot open index/backup_index/pipe/manifest_n1.json: a link is in the way, and links are not followed: Too many levels of symbolic links (os error 40)
     ");
 }
@@ -274,6 +277,62 @@ fn a_node_s_directory_that_is_a_link_out_of_the_store_is_not_followed() {
     let table = files.tables().next().unwrap();
     let file = table.files().next().unwrap();
     assert!(catalog.open_file(&backup("b1"), &node("n1"), file).is_err());
+}
+
+#[test]
+fn two_entries_with_one_name_make_a_backup_incomplete_for_only_one_can_be_shown() {
+    let (directory, store) = made(1);
+    store.backup("fine", 100);
+    let entry = |path: &str| format!(r#"{{"path": "n1/{path}", "MD5": null, "size": 4}}"#);
+    let cases = [
+        ("elsewhere", ["data/k/t-1/a.db", "data/k/t-1/a.db", "data/k/t-2/a.db"]),
+        ("as-an-index", ["data/k/t-1/.idx", "data/k/t-1/.idx/a.db", "data/k/t-1/a.db"]),
+    ];
+    for (name, paths) in cases {
+        let objects = paths.map(|path| entry(&format!("{name}/{path}"))).join(", ");
+        let manifest =
+            format!(r#"[{{"keyspace": "k", "columnfamily": "t-1", "objects": [{objects}]}}]"#);
+        store.node(name, 1, 200, &manifest);
+    }
+    let catalog = catalog(directory.path(), None);
+    let shown = catalog.backups();
+    assert_eq!(shown.latest().unwrap().name, backup("fine"));
+    for (name, _) in cases {
+        let state = &shown.get(&backup(name)).unwrap().state;
+        let Completeness::Incomplete(reasons) = state else { panic!("{state:?}") };
+        let words = reasons[0].to_string();
+        assert!(words.contains("names 1 entries that are not shown"), "{words}");
+        let files = catalog.node_files(&backup(name), &node("n1")).unwrap();
+        assert_eq!(files.refused_count(), 1, "as the listing has it");
+    }
+}
+
+#[test]
+fn what_has_not_finished_for_a_day_is_asked_for_now_and_then() {
+    let (directory, store) = made(1);
+    for name in ["new", "stuck"] {
+        store.backup(name, 100);
+    }
+    let root = directory.path();
+    for file in ["finished_n1_101.timestamp", "manifest_n1.json"] {
+        fs::remove_file(root.join("index/backup_index/stuck").join(file)).unwrap();
+    }
+    let manifest = root.join("n1/stuck/meta/manifest.json");
+    let text = fs::read(&manifest).unwrap();
+    fs::remove_file(&manifest).unwrap();
+    let (share, layout) = (Store::open(root).unwrap(), Layout::new(None).unwrap());
+    let index = layout.backup_index_of(&backup("stuck")).unwrap();
+    share.set_modified(&index, std::time::UNIX_EPOCH + Duration::from_secs(100)).unwrap();
+    let catalog = Catalog::new(share, layout, CatalogSettings::default());
+    let is_finished = || {
+        catalog.refresh().unwrap();
+        catalog.backups().get(&backup("stuck")).unwrap().finished.is_some()
+    };
+    assert!(!is_finished());
+    fs::write(&manifest, text).unwrap();
+    let scans = (1..100).find(|_| is_finished()).unwrap();
+    assert_eq!(scans, 30);
+    assert!(is_finished(), "nor is it forgotten");
 }
 
 #[test]

@@ -5,11 +5,11 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 
 use medusafs::fs::{BackupBy, LookedUp};
-use medusafs::model::Fqdn;
+use medusafs::model::{Fqdn, JobState, JobStatus, NodeStatus, Phase, Progress, UnixSeconds};
 use medusafs::view::Kind;
 use nix::errno::Errno;
 
-use crate::support::tree::{Eyes, ME, Made, ORDERS, With, content};
+use crate::support::tree::{Eyes, ME, Made, ORDERS, With, content, job};
 
 fn nodes(names: &[&str]) -> Vec<Fqdn> {
     names.iter().map(|name| Fqdn::parse(name).unwrap()).collect()
@@ -157,4 +157,60 @@ async fn df_shows_the_share() {
     let said = eyes.fs.statfs();
     assert_eq!(said.total, share.blocks() * share.fragment_size());
     assert!(said.available > 0 && said.available <= said.total);
+}
+
+#[tokio::test]
+async fn a_backup_that_lacks_a_node_is_looked_at_by_table_and_a_bad_manifest_is_left_out() {
+    let made = Made::usual();
+    made.node("half", "n1", 1_795_200_000, true, 1);
+    made.node("marred", "n1", 1_795_210_000, true, 1);
+    made.publish("marred", "n2", 1_795_210_000, true, "[[[[[[[[[[[[");
+    let eyes = Eyes::on(&made).await;
+    let backups = eyes.names("keyspaces/shop/orders").await;
+    assert_eq!(backups, ["half", "marred", "new", "old", "whole"]);
+    for backup in ["half", "marred"] {
+        assert_eq!(eyes.names(&format!("keyspaces/shop/orders/{backup}")).await, ["n1"]);
+        let data = format!("keyspaces/shop/orders/{backup}/n1/nb-0-big-Data.db");
+        assert_eq!(eyes.text(&data).await.unwrap(), content("n1", 0));
+    }
+    assert_eq!(eyes.attr("keyspaces/shop/orders/marred/n3").await, Err(Errno::ENOENT));
+}
+
+#[tokio::test]
+async fn what_a_job_found_wanting_is_incomplete_and_not_latest_until_it_is_added() {
+    let made = Made::usual();
+    let eyes = Eyes::on(&made).await;
+    let status = |name: &str, state| NodeStatus {
+        name: Fqdn::parse(name).unwrap(),
+        state,
+        phase: Phase::Publish,
+        progress: Progress::default(),
+        seconds: 5,
+        error: None,
+    };
+    let nodes = vec![
+        status("n1", JobState::Complete),
+        status("n2", JobState::Complete),
+        // Of another data centre, whose token map nobody has stored.
+        status("n7", JobState::Failed),
+    ];
+    let finished = Some(UnixSeconds(1_795_100_100));
+    let first = JobStatus { nodes, finished, ..job("new", JobState::Incomplete) };
+    eyes.jobs.show(vec![first.clone()]);
+    let state = async || eyes.text("backups/new/.medusa/state").await.unwrap();
+    let latest = async || {
+        let latest = eyes.ino("backups/latest").await;
+        String::from_utf8(eyes.fs.readlink(latest).unwrap()).unwrap()
+    };
+    assert_eq!((state().await.as_str(), latest().await.as_str()), ("incomplete\n", "whole"));
+    let lines = eyes.text("backups/new/.medusa/nodes").await.unwrap();
+    assert!(lines.contains("\nn7\tfailed\t"), "{lines}");
+    let added = JobStatus {
+        node: Some(Fqdn::parse("n7").unwrap()),
+        nodes: vec![status("n7", JobState::Complete)],
+        finished: Some(UnixSeconds(1_795_100_200)),
+        ..job("new", JobState::Complete)
+    };
+    eyes.jobs.show(vec![first, added]);
+    assert_eq!((state().await.as_str(), latest().await.as_str()), ("complete\n", "new"));
 }

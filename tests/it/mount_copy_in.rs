@@ -76,7 +76,6 @@ impl Tree {
                 allow_delete: false,
                 medusa_writes_too: true,
                 deadline,
-                cluster: String::new(),
                 config: String::new(),
             },
         }));

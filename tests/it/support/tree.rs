@@ -275,7 +275,6 @@ impl Eyes {
                 allow_delete: false,
                 medusa_writes_too: true,
                 deadline: with.deadline,
-                cluster: "lab".to_owned(),
                 config: String::new(),
             },
         });
