@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::error::AgentError;
 use super::own_name::{full_name, own_name};
 use super::protocol::{
-    CassandraFacts, DiskFacts, Facts, Fault, FaultKind, Hello, LeftSnapshot, Leftovers, Running,
+    CassandraFacts, Facts, Fault, FaultKind, Hello, LeftSnapshot, Leftovers, Running,
 };
 use super::restore::fence_path;
 use super::task::on_a_thread;
@@ -81,11 +81,9 @@ pub(super) async fn facts(
     };
     let resolved_fqdn = own_name(&host_name, resolve).await;
     let (on_disk, of_yaml) = (data.to_vec(), yaml.clone());
-    let (running, disks, left) = on_a_thread("facts", move || {
-        let disks = on_disk.iter().map(|directory| disk(directory)).collect::<Result<_, _>>()?;
-        Ok((whether_running(&of_yaml)?, disks, leftovers(&on_disk)?))
-    })
-    .await?;
+    let (running, left) =
+        on_a_thread("facts", move || Ok((whether_running(&of_yaml)?, leftovers(&on_disk)?)))
+            .await?;
     Ok(Facts {
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         host_name,
@@ -97,7 +95,6 @@ pub(super) async fn facts(
         clock: clock.now(),
         cassandra: of_yaml_facts(yaml),
         running,
-        disks,
         left,
     })
 }
@@ -160,20 +157,6 @@ fn whether_running(yaml: &CassandraYaml) -> Result<Running, AgentError> {
 fn accepts(host: &str, port: u16) -> bool {
     let Ok(mut found) = (host, port).to_socket_addrs() else { return false };
     found.any(|address| TcpStream::connect_timeout(&address, CONNECT_LIMIT).is_ok())
-}
-
-fn disk(directory: &Path) -> Result<DiskFacts, AgentError> {
-    let stat = fs::metadata(directory).map_err(AgentError::node_file("look at", directory))?;
-    let space = rustix::fs::statvfs(directory)
-        .map_err(|errno| AgentError::node_file("ask for the space of", directory)(errno.into()))?;
-    Ok(DiskFacts {
-        directory: directory.to_owned(),
-        device: stat.dev(),
-        total_bytes: space.f_blocks.saturating_mul(space.f_frsize),
-        available_bytes: space.f_bavail.saturating_mul(space.f_frsize),
-        owner_uid: stat.uid(),
-        owner_gid: stat.gid(),
-    })
 }
 
 fn leftovers(data: &[PathBuf]) -> Result<Leftovers, AgentError> {

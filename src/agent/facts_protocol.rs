@@ -95,8 +95,6 @@ pub struct Facts {
     pub cassandra: CassandraFacts,
     /// Whether Cassandra runs.
     pub running: Running,
-    /// The disks below its data directories, in the order of [`CassandraFacts::data_directories`].
-    pub disks: Vec<DiskFacts>,
     /// What earlier jobs left here.
     pub left: Leftovers,
 }
@@ -152,23 +150,6 @@ pub enum Running {
     NotServing,
     /// There is no such process.
     Stopped,
-}
-
-/// A data directory's file system.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DiskFacts {
-    /// The data directory.
-    pub directory: PathBuf,
-    /// Which file system: equal numbers share their space.
-    pub device: u64,
-    /// Bytes in all.
-    pub total_bytes: u64,
-    /// Bytes left for Cassandra's user.
-    pub available_bytes: u64,
-    /// The directory's owner.
-    pub owner_uid: u32,
-    /// Its group.
-    pub owner_gid: u32,
 }
 
 /// What earlier jobs left on a node.

@@ -26,8 +26,8 @@ pub use super::backup_protocol::{
 };
 pub use super::conversation::Conversation;
 pub use super::facts_protocol::{
-    AskNodetool, CassandraFacts, DiskFacts, Facts, Hello, LeftSnapshot, Leftovers, MemberState,
-    NodeInfo, NodetoolFacts, NodetoolSettings, RingMember, Running, SchemaVersion, WireSecret,
+    AskNodetool, CassandraFacts, Facts, Hello, LeftSnapshot, Leftovers, MemberState, NodeInfo,
+    NodetoolFacts, NodetoolSettings, RingMember, Running, SchemaVersion, WireSecret,
 };
 pub use super::fault::{Fault, FaultKind};
 pub use super::restore::protocol::{

@@ -26,6 +26,7 @@ mod mount;
 mod mount_command;
 mod mount_copy_in;
 mod restore_node;
+mod restore_node_fails;
 mod ssh;
 mod ssh_trust;
 mod staging_model;

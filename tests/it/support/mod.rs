@@ -10,6 +10,8 @@ pub(crate) mod lab;
 pub(crate) mod mortal;
 pub(crate) mod mounted;
 pub(crate) mod node;
+pub(crate) mod node_share;
+pub(crate) mod restoring;
 pub(crate) mod sshd;
 pub(crate) mod staging_calls;
 pub(crate) mod tree;

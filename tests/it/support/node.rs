@@ -1,8 +1,7 @@
 //! A node with real directories and owners, and a Cassandra that is played.
 
 use std::collections::BTreeMap;
-use std::error::Error;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -10,16 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use md5::{Digest, Md5 as Hasher};
-use medusafs::agent::restore::{
-    BackupFile, Contents, Daemon, Directories, Listener, Order, Process, RestoreError, Source,
-    Sources,
-};
-use medusafs::model::{HandClock, Keyspace, Md5, ObjectKey, TableDirectory, UnixSeconds};
-use parking_lot::{Condvar, Mutex};
+use medusafs::agent::restore::{Daemon, Directories, Listener, Order, Process, RestoreError};
+use medusafs::model::{HandClock, UnixSeconds};
+use parking_lot::Mutex;
 use tempfile::TempDir;
 
 use super::mortal::Life;
+use super::node_share::{BACKUP, Share, Shares, UNCHANGED, content, put};
 
 /// Nobody's user here; what is placed must become his.
 pub(crate) const CASSANDRA: u32 = 4242;
@@ -54,14 +50,6 @@ fn walk(path: &Path, hidden: bool, tree: &mut Tree) {
     }
 }
 
-fn put(root: &Path, files: &[(&str, &str)]) {
-    for (path, content) in files {
-        let path = root.join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, content).unwrap();
-    }
-}
-
 fn give_all(path: &Path) {
     chown(path, Some(CASSANDRA), Some(CASSANDRA)).unwrap();
     if path.is_dir() {
@@ -73,8 +61,6 @@ fn give_all(path: &Path) {
         fs::set_permissions(path, PermissionsExt::from_mode(0o640)).unwrap();
     }
 }
-
-const UNCHANGED: &str = "orders one, as it always was";
 
 /// What the node holds now; the second data directory has `oa-1`.
 const NOW: [&[(&str, &str)]; 2] = [
@@ -92,26 +78,6 @@ const NOW: [&[(&str, &str)]; 2] = [
         ("shop/orders-1/oa-1-big-Digest.crc32", "DIGEST"),
     ],
 ];
-
-/// What the backup holds: path, content, whether the manifest has its MD5.
-const BACKUP: &[(&str, &str, bool)] = &[
-    ("system/local-7ad5/oa-3-big-Data.db", "local, as backed up", true),
-    ("system/_paxos_repair_state/oa-1-big-Data.db", "paxos, as backed up", true),
-    ("shop/orders-1/oa-1-big-Data.db", UNCHANGED, false),
-    ("shop/orders-1/oa-1-big-Statistics.db", "statistics", true),
-    ("shop/orders-1/oa-1-big-Digest.crc32", "DIGEST", false),
-    ("shop/orders-1/oa-2-big-Data.db", "orders two, as backed up", true),
-    ("shop/orders-1/.by_city/oa-1-big-Data.db", "an index", true),
-    ("fresh/only-2/oa-1-big-Data.db", "a keyspace that was dropped since", true),
-];
-const EMPTY_TABLE: (&str, &str) = ("shop", "empty-5");
-
-fn content(text: &str) -> String {
-    match text {
-        "DIGEST" => format!("{}\n", crc32fast::hash(UNCHANGED.as_bytes())),
-        text => text.to_owned(),
-    }
-}
 
 /// A node, removed when dropped.
 pub(crate) struct Node {
@@ -151,10 +117,6 @@ impl Node {
         for path in &emptied {
             give_all(path);
         }
-        let share = TempDir::new_in("/dev/shm").unwrap();
-        for (path, text, _) in BACKUP {
-            put(share.path(), &[(path, &content(text))]);
-        }
         let cassandra = Arc::new(State {
             data: data.clone(),
             commit_log: emptied[0].clone(),
@@ -164,8 +126,7 @@ impl Node {
         cassandra.behaviour.lock().begin();
         let whole = [cassandra.served(), restored()];
         cassandra.whole.lock().extend(whole);
-        let share =
-            Arc::new(Share { home: share, mood: Mutex::default(), answers: Condvar::new() });
+        let share = Arc::new(Share::with_backup());
         let clock = Arc::new(HandClock::at(UnixSeconds(1_795_364_040)));
         Self { _homes: vec![one, two], data, emptied, cassandra, share, clock }
     }
@@ -189,7 +150,7 @@ impl Node {
     }
 
     pub(crate) fn share(&self) -> Arc<Shares> {
-        Arc::new(Shares(Arc::clone(&self.share)))
+        Arc::new(Shares::of(&self.share))
     }
 
     pub(crate) fn clock(&self) -> Arc<HandClock> {
@@ -252,19 +213,15 @@ impl Node {
     }
 
     pub(crate) fn share_gives_nothing(&self) {
-        self.share.mood.lock().broken = true;
+        self.share.gives_nothing();
     }
 
     pub(crate) fn share_garbles(&self, name: &str) {
-        let (path, text, _) =
-            BACKUP.iter().rfind(|(path, _, md5)| *md5 && path.ends_with(name)).unwrap();
-        let garbled = content(text).replace('a', "b");
-        assert_ne!(garbled, content(text));
-        put(self.share.home.path(), &[(path, &garbled)]);
+        self.share.garbles(name);
     }
 
     pub(crate) fn share_hangs(&self) {
-        self.share.mood.lock().hangs = true;
+        self.share.hangs();
     }
 
     /// Whether a thread still has the share.
@@ -273,8 +230,7 @@ impl Node {
     }
 
     pub(crate) fn share_answers_again(&self) {
-        self.share.mood.lock().hangs = false;
-        self.share.answers.notify_all();
+        self.share.answers_again();
     }
 }
 
@@ -483,67 +439,5 @@ impl Daemon for PlayedCassandra {
 
     async fn relabel(&self, _: Vec<PathBuf>) -> Result<(), RestoreError> {
         self.spend()
-    }
-}
-
-#[derive(Debug, Default)]
-struct Mood {
-    broken: bool,
-    hangs: bool,
-}
-
-/// The share, with the backup on it.
-#[derive(Debug)]
-struct Share {
-    home: TempDir,
-    mood: Mutex<Mood>,
-    answers: Condvar,
-}
-
-#[derive(Debug)]
-struct Handle(Arc<Share>);
-
-/// The share of a node, as sessions take it.
-#[derive(Debug)]
-pub(crate) struct Shares(Arc<Share>);
-
-impl Sources for Shares {
-    fn of(&self, _: &Order) -> Result<Arc<dyn Source>, Box<dyn Error + Send + Sync>> {
-        Ok(Arc::new(Handle(Arc::clone(&self.0))))
-    }
-}
-
-impl Source for Handle {
-    fn contents(&self) -> Result<(Md5, Contents), Box<dyn Error + Send + Sync>> {
-        let mut contents = Contents::default();
-        for (path, text, hashed) in BACKUP {
-            let key = ObjectKey::parse(path)?;
-            let mut names = key.names();
-            let keyspace = Keyspace::parse(names.next().unwrap_or_default())?;
-            let table = TableDirectory::parse(names.next().unwrap_or_default())?;
-            let name = names.collect::<Vec<_>>().join("/");
-            let text = content(text);
-            let md5 = hashed.then(|| Md5(Hasher::digest(&text).into()));
-            let of = (keyspace.clone(), table.clone());
-            if !contents.tables.contains(&of) {
-                contents.tables.push(of);
-            }
-            let (name, size) = (ObjectKey::parse(&name)?, text.len() as u64);
-            contents.files.push(BackupFile { keyspace, table, name, key, size, md5 });
-        }
-        let (keyspace, table) = EMPTY_TABLE;
-        contents.tables.push((Keyspace::parse(keyspace)?, TableDirectory::parse(table)?));
-        Ok((Md5([1; 16]), contents))
-    }
-
-    fn open(&self, key: &ObjectKey) -> Result<File, Box<dyn Error + Send + Sync>> {
-        let mut mood = self.0.mood.lock();
-        while mood.hangs {
-            self.0.answers.wait(&mut mood);
-        }
-        if mood.broken {
-            return Err("the share is gone".into());
-        }
-        Ok(File::open(self.0.home.path().join(key.as_str()))?)
     }
 }
