@@ -31,7 +31,9 @@ impl NodeLock {
         match file.try_lock() {
             Ok(()) => Ok(Self { file }),
             Err(TryLockError::WouldBlock) => Err(RestoreError::Busy(
-                "another agent works on a restore of this node; wait for its end".to_owned(),
+                "another agent works on a restore of this node, or removes what an old one left; wait \
+                 for its end"
+                    .to_owned(),
             )),
             Err(TryLockError::Error(error)) => Err(RestoreError::disk("lock", first)(error)),
         }

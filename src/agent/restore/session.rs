@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::disk::Disk;
@@ -27,6 +28,12 @@ use super::sweeping::Sweeping;
 use crate::model::{JobId, Md5};
 use crate::observe::ErrorChain;
 use crate::tasks::within;
+
+/// How long the node's lock is waited for.
+const LOCKED_FOR_A_MOMENT: Duration = Duration::from_secs(3);
+
+/// How often it is tried.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// One conversation's restore. It has the node's lock from the first change on.
 pub struct RestoreSession {
@@ -161,10 +168,9 @@ impl RestoreSession {
             *mine = None;
             let (directories, tools) = (self.directories.clone(), self.tools.clone());
             let process = tools.daemon.process().await?;
-            let sweeping = Arc::clone(&self.sweeping);
+            let lock = self.lock().await?;
             let engine = blocking(move || {
-                sweeping.wait();
-                begin(order, &directories, tools, contents, process.as_ref())
+                begin(order, &directories, tools, lock, contents, process.as_ref())
             });
             *mine = Some(engine.await?);
         }
@@ -295,21 +301,38 @@ impl RestoreSession {
     }
 
     async fn find(&self, job: &JobId) -> Result<Engine, RestoreError> {
-        let (job, directories, tools) = (job.clone(), self.directories.clone(), self.tools.clone());
-        let sweeping = Arc::clone(&self.sweeping);
+        let first = self.directories.first()?.to_owned();
+        let is_there = Folder::of(job, &first).order().exists();
+        let lock = if is_there { Some(self.lock().await?) } else { None };
+        let (job, tools) = (job.clone(), self.tools.clone());
         blocking(move || {
-            sweeping.wait();
-            let first = directories.first()?;
-            let Some(found) = Job::read(&job, first)? else {
+            // Another agent may have removed it before it let go of the lock.
+            let Some((lock, found)) = lock.zip(Job::read(&job, &first)?) else {
                 return Err(RestoreError::refused(
                     format!("there is no restore {job} in {}", first.display()),
                     "it never began on this node, or was taken back, or its time is over",
                 ));
             };
-            let lock = NodeLock::take(first)?;
             Engine::new(found, tools, lock)
         })
         .await
+    }
+
+    /// The node's lock. An agent that only looks for what is over has it for a moment.
+    async fn lock(&self) -> Result<NodeLock, RestoreError> {
+        let sweeping = Arc::clone(&self.sweeping);
+        blocking(move || {
+            sweeping.wait();
+            Ok(())
+        })
+        .await?;
+        let until = Instant::now() + LOCKED_FOR_A_MOMENT;
+        loop {
+            match NodeLock::take(self.directories.first()?) {
+                Err(RestoreError::Busy(_)) if Instant::now() < until => sleep(LOOK).await,
+                taken => return taken,
+            }
+        }
     }
 }
 
@@ -330,17 +353,17 @@ fn may_abort(story: &Story) -> bool {
     !story.touched_cassandra() && story.ending.is_none() && !story.turned_back
 }
 
-/// Takes the lock and writes the order, or finds the one that is there.
+/// Writes the order, or finds the one that is there.
 fn begin(
     order: Order,
     directories: &Directories,
     tools: Tools,
+    lock: NodeLock,
     contents: Contents,
     process: Option<&Process>,
 ) -> Result<Engine, RestoreError> {
     let disk: &dyn Disk = tools.disk.as_ref();
     let first = directories.first()?;
-    let lock = NodeLock::take(first)?;
     keep::sweep(directories, &order.job, tools.clock.now(), disk)?;
     let known = Job::read(&order.job, first)?;
     let known = known.filter(|known| *known.contents == contents);
