@@ -12,7 +12,7 @@ use super::own_name::{full_name, own_name};
 use super::protocol::{
     CassandraFacts, Facts, Fault, FaultKind, Hello, LeftSnapshot, Leftovers, Running,
 };
-use super::restore::fence_path;
+use super::restore::{fence_path, reports};
 use super::task::on_a_thread;
 use crate::cassandra::{CassandraYaml, USUAL_STORAGE_DIRECTORY, running};
 use crate::config::NodeNaming;
@@ -21,9 +21,6 @@ use crate::observe::ErrorChain;
 
 /// How long a client's connection may take on the node itself.
 const CONNECT_LIMIT: Duration = Duration::from_secs(1);
-
-/// medusafs's own directory below a data directory.
-const WORK: &str = ".medusafs";
 
 /// cassandra.yaml as this node's Cassandra has it, each directory once.
 pub(super) fn read_yaml(path: &Path) -> Result<CassandraYaml, AgentError> {
@@ -81,9 +78,10 @@ pub(super) async fn facts(
     };
     let resolved_fqdn = own_name(&host_name, resolve).await;
     let (on_disk, of_yaml) = (data.to_vec(), yaml.clone());
-    let (running, left) =
-        on_a_thread("facts", move || Ok((whether_running(&of_yaml)?, leftovers(&on_disk)?)))
-            .await?;
+    let (running, left) = on_a_thread("facts", move || {
+        Ok((whether_running(&of_yaml)?, leftovers(&of_yaml, &on_disk)?))
+    })
+    .await?;
     Ok(Facts {
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         host_name,
@@ -159,20 +157,20 @@ fn accepts(host: &str, port: u16) -> bool {
     found.any(|address| TcpStream::connect_timeout(&address, CONNECT_LIMIT).is_ok())
 }
 
-fn leftovers(data: &[PathBuf]) -> Result<Leftovers, AgentError> {
-    let mut left = Leftovers::default();
+fn leftovers(yaml: &CassandraYaml, data: &[PathBuf]) -> Result<Leftovers, AgentError> {
+    let mut left = Leftovers {
+        restores: reports(yaml).map_err(|error| {
+            AgentError::wrong(FaultKind::NodeFiles, ErrorChain(&error).to_string(), "")
+        })?,
+        fences: data.iter().map(|path| fence_path(path)).filter(|path| path.exists()).collect(),
+        ..Leftovers::default()
+    };
     let mut tags: BTreeMap<String, u64> = BTreeMap::new();
     for directory in data {
         let stat = fs::metadata(directory).map_err(AgentError::node_file("look at", directory))?;
-        // 0700 of root's: what a restore does to it. Cassandra's own user could not enter. Before
-        // that, or where it runs as root, a file is what stops it.
-        let is_closed = stat.uid() == 0 && stat.mode() & 0o777 == 0o700 && is_others(directory)?;
-        if is_closed || fence_path(directory).exists() {
-            left.fenced.push(directory.clone());
-        }
-        let work = directory.join(WORK);
-        if work.is_dir() {
-            left.work_directories.push(work);
+        // 0700 of root's: what a restore does to it. Cassandra's own user could not enter.
+        if stat.uid() == 0 && stat.mode() & 0o777 == 0o700 && is_others(directory)? {
+            left.closed.push(directory.clone());
         }
         for table in names(directory)?.iter().flat_map(|keyspace| names(keyspace)).flatten() {
             for snapshot in names(&table.join("snapshots"))? {
@@ -219,6 +217,21 @@ mod tests {
     use super::*;
     use crate::agent::fixture::{Fixture, ORDERS};
 
+    fn left_on(node: &Fixture) -> Leftovers {
+        let yaml = format!("data_file_directories: [{}]\n", node.data().display());
+        let yaml = CassandraYaml::parse(&yaml, Path::new("x"), Path::new("/var/lib")).unwrap();
+        leftovers(&yaml, &[node.data()]).unwrap()
+    }
+
+    #[test]
+    fn a_fence_that_was_left_is_seen_by_its_file_alone() {
+        let node = Fixture::new();
+        assert!(left_on(&node).fences.is_empty());
+        let fence = fence_path(&node.data());
+        fs::write(&fence, "a restore").unwrap();
+        assert_eq!(left_on(&node).fences, [fence]);
+    }
+
     #[test]
     fn snapshots_of_medusas_tags_are_seen_and_other_peoples_not() {
         let node = Fixture::new();
@@ -226,18 +239,10 @@ mod tests {
         node.snapshot("yesterday");
         let mine = node.data().join(ORDERS).join("snapshots/before-upgrade");
         fs::create_dir_all(mine).unwrap();
-        let left = leftovers(&[node.data()]).unwrap();
+        let left = left_on(&node);
         let tag = "medusa-yesterday".to_owned();
         assert_eq!(left.snapshots, [LeftSnapshot { tag, tables: 1 }]);
-        assert!(left.fenced.is_empty());
-    }
-
-    #[test]
-    fn a_fence_that_was_left_is_seen_by_its_file_alone() {
-        let node = Fixture::new();
-        assert!(leftovers(&[node.data()]).unwrap().fenced.is_empty());
-        fs::write(fence_path(&node.data()), "a restore").unwrap();
-        assert_eq!(leftovers(&[node.data()]).unwrap().fenced, [node.data()]);
+        assert!(left.closed.is_empty() && left.fences.is_empty() && left.restores.is_empty());
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::fault::Fault;
+use super::restore::protocol::JobReport;
 use crate::model::{JobId, Token, UnixSeconds};
 
 /// A password on its way over the agent's standard input. It prints as `***`.
@@ -157,11 +158,12 @@ pub enum Running {
 pub struct Leftovers {
     /// Snapshots with a tag of ours or Medusa's.
     pub snapshots: Vec<LeftSnapshot>,
-    /// `.medusafs` directories beside or in data directories, with one line for each job in them.
-    pub work_directories: Vec<PathBuf>,
-    /// Data directories on which Cassandra cannot start: a restore's fence that was left, by its file
-    /// or because only root may enter them, or a mistake.
-    pub fenced: Vec<PathBuf>,
+    /// Restores that left a folder on the node, by time.
+    pub restores: Vec<JobReport>,
+    /// A restore's files that keep Cassandra from starting.
+    pub fences: Vec<PathBuf>,
+    /// Data directories that only root may enter, which others than root have filled.
+    pub closed: Vec<PathBuf>,
 }
 
 /// A snapshot that an earlier job, or Medusa, left.

@@ -38,3 +38,4 @@ mod workers;
 
 pub use lines::Lines;
 pub use serve::{Ended, serve};
+pub use share::nonces_on;

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::error::AgentError;
 use super::mount::Mount;
 use super::place::or_empty;
-use super::protocol::{FaultKind, ShareFacts};
+use super::protocol::{Fault, FaultKind, ShareFacts};
 use crate::medusa::Layout;
 use crate::model::{Clock, ObjectKey, UnixSeconds};
 use crate::store::{Kind, Store, StoreError};
@@ -35,6 +35,12 @@ pub(super) fn write_nonce(
     let key = nonce_key(layout, nonce)?;
     let stat = store.put_replacing(temporary, &key, nonce.as_bytes())?;
     Ok(stat.modified.into())
+}
+
+/// Which of the nodes' nonces another host sees on the store that it has. Blocks for as long as the
+/// share takes.
+pub fn nonces_on(store: &Store, layout: &Layout, nonces: &[String]) -> Result<Vec<String>, Fault> {
+    Ok(read_nonces(store, layout, nonces)?)
 }
 
 /// Those of `nonces` that are there with their content, in their order.

@@ -3,9 +3,11 @@
 use super::error::RestoreError;
 use super::fence;
 use super::keep;
+use super::live;
 use super::node_journal::{Ending, NodeStep, Reached, Story};
 use super::places::{Directories, Folder};
 use super::protocol::JobReport;
+use crate::cassandra::CassandraYaml;
 use crate::model::{JobId, JobState, Phase};
 
 fn of_step(step: NodeStep) -> (JobState, Phase) {
@@ -69,6 +71,12 @@ pub(super) fn all(directories: &Directories) -> Result<Vec<JobReport>, RestoreEr
         }
     }
     Ok(reports)
+}
+
+/// The same for the node that `yaml` describes.
+pub(in crate::agent) fn of_node(yaml: &CassandraYaml) -> Result<Vec<JobReport>, RestoreError> {
+    let directories = live::directories(yaml);
+    if directories.data.is_empty() { Ok(Vec::new()) } else { all(&directories) }
 }
 
 fn unreadable(job: JobId, first: &std::path::Path, error: &RestoreError) -> JobReport {
