@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::cluster::{Finding, KnownNodes, Looked, Memory, Severity, stored_names, survey};
+use crate::cluster::{
+    Finding, HostShare, KnownNodes, Looked, Memory, Purpose, Severity, stored_names, survey,
+};
 use crate::model::{ByteSize, Clock, JobId, JobKind, SystemClock};
+use crate::store::{BlockingPool, PoolLimits};
 use crate::tasks::Scope;
 
 use super::settings::{Settings, host_name, reach};
@@ -40,11 +43,17 @@ pub(super) async fn check(config: &ConfigArgs, json: bool, output: Output) -> Re
         stored: stored_names(&store, &layout),
         this_host: host_name(),
     };
-    let mut looked = survey(&reach, &memory, None).await;
+    let here = HostShare::new(store, layout, BlockingPool::new(PoolLimits::default()));
+    let mut looked = Box::pin(survey(&reach, &memory, &here, &Purpose::Backup(None))).await;
     if let Some(survey) = &looked.survey {
-        let mut of_nodetool = survey.nodetool_on_others(&scope).await;
-        looked.findings.append(&mut of_nodetool);
+        let of_nodetool = survey.nodetool_on_others(&scope).await;
+        let of_contact = survey.contact_at_its_address(&reach).await;
+        looked.findings.extend(of_nodetool.into_iter().chain(of_contact));
+        looked.findings.extend(survey.leftovers());
     }
+    let ignored = settings.config.ignored();
+    looked.findings.extend(ignored.iter().map(|one| Finding::warning(None, one.to_string(), "")));
+    looked.findings.sort_by_key(|finding| finding.severity);
     let told = tell(&looked, json, output).and_then(|()| verdict(&looked));
     // The agents end when nobody holds a line to them any more.
     drop(looked);

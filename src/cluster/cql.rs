@@ -20,23 +20,23 @@ const TUNNEL_WITHIN: Duration = Duration::from_secs(20);
 
 /// The cluster, by the system tables of one node.
 #[derive(Debug, Clone)]
-pub struct CqlFacts {
+pub(super) struct CqlFacts {
     /// The ring; the node that was asked is the first.
-    pub cluster: ClusterFacts,
+    pub(super) cluster: ClusterFacts,
     /// All tables and views.
-    pub tables: Vec<TableFacts>,
+    pub(super) tables: Vec<TableFacts>,
     /// The whole schema, as Medusa writes it.
-    pub schema: String,
+    pub(super) schema: String,
 }
 
 impl CqlFacts {
     /// The host id of the node that was asked.
-    pub fn local_host_id(&self) -> Option<String> {
+    pub(super) fn local_host_id(&self) -> Option<String> {
         self.cluster.nodes.first().map(|node| node.host_id.to_string())
     }
 
     /// The release of the node that was asked.
-    pub fn release_version(&self) -> String {
+    pub(super) fn release_version(&self) -> String {
         let first = self.cluster.nodes.first();
         first.and_then(|node| node.release_version.clone()).unwrap_or_default()
     }

@@ -2,11 +2,14 @@
 
 mod agent_line;
 mod claim;
+mod contact;
 mod cql;
 mod error;
 mod fan_out;
 mod finding;
+mod host_share;
 mod known_nodes;
+mod leftovers;
 mod push;
 mod reach;
 mod restore_requests;
@@ -16,13 +19,13 @@ mod topology;
 
 pub use agent_line::{AgentLine, Deaf, Listener};
 pub use claim::{Claim, ClaimError, Claims};
-pub use cql::CqlFacts;
 pub use error::ClusterError;
 pub use fan_out::on_all;
 pub use finding::{Finding, Severity};
+pub use host_share::HostShare;
 pub use known_nodes::stored_names;
 pub use push::AGENT_FILE;
 pub use reach::{Reach, Reached};
-pub use share::{ShareSeen, see_share};
-pub use survey::{Looked, Memory, Survey, claims, survey};
+pub use share::ShareSeen;
+pub use survey::{Looked, Memory, Purpose, Survey, claims, ring, survey};
 pub use topology::{KnownNode, KnownNodes, NamingError, OwnNames, RingNode, name_nodes};

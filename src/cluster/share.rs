@@ -1,4 +1,4 @@
-//! Whether all nodes see the same share.
+//! Whether all nodes, and this host, see the same share.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use crate::agent::protocol::{ShareFacts, ShareProbe, ShareRead, ShareWrite};
 use crate::model::{Fqdn, UnixSeconds};
 use crate::tasks::Scope;
 
-use super::{AgentLine, ClusterError, Deaf, Finding, on_all};
+use super::{AgentLine, ClusterError, Deaf, Finding, HostShare, on_all};
 
 /// A share that takes longer than this for a small file is no place for a backup.
 const SHARE_WITHIN: Duration = Duration::from_mins(1);
@@ -22,13 +22,14 @@ pub struct ShareSeen {
     pub facts: BTreeMap<Fqdn, ShareFacts>,
 }
 
-/// Has every node leave a nonce, then every node look for all of them.
+/// Has every node leave a nonce, then every node, and this host, look for all of them.
 ///
 /// A file system's type proves nothing (a bind mount of an NFS share is a share, two NFS mounts
 /// may be two shares), but what one node writes and another reads is shared.
-pub async fn see_share(
+pub(super) async fn see_share(
     scope: &Scope,
     agents: &BTreeMap<Fqdn, AgentLine>,
+    here: &HostShare,
     findings: &mut Vec<Finding>,
 ) -> ShareSeen {
     let nonces: BTreeMap<Fqdn, String> =
@@ -74,16 +75,55 @@ pub async fn see_share(
             Err(error) => findings.push(Finding::of(name.as_str(), &error)),
         }
     }
-    judge(&writers, read, &seen.facts, findings);
+    let apart = judge(&writers, read, &seen.facts, findings);
+    match here.read(all).await {
+        Ok(found) => findings.extend(host_apart(&writers, &apart, &found, here)),
+        Err(finding) => findings.push(finding),
+    }
     seen
 }
 
+/// Whether this host lacks what nodes that share with each other have written: then its leases lie
+/// where nobody looks, and it would show backups that are not those of the nodes.
+fn host_apart(
+    writers: &BTreeMap<Fqdn, String>,
+    apart: &BTreeSet<Fqdn>,
+    found: &[String],
+    here: &HostShare,
+) -> Option<Finding> {
+    let unseen = unseen(writers, apart, found);
+    if unseen.is_empty() {
+        return None;
+    }
+    let root = here.root().display();
+    Some(Finding::error(
+        None,
+        format!(
+            "this host does not see in {root} what nodes write to the share: not seen: {}",
+            unseen.join(", ")
+        ),
+        "mount the nodes' share at base_path on this host too, or say where the nodes have it with \
+         node_store in medusafs.ini, or store = PATH in a node's section of it",
+    ))
+}
+
+/// Nodes that share with each other and whose nonces were not found.
+fn unseen<'a>(
+    writers: &'a BTreeMap<Fqdn, String>,
+    apart: &BTreeSet<Fqdn>,
+    found: &[String],
+) -> Vec<&'a str> {
+    let sharing = writers.iter().filter(|(name, _)| !apart.contains(*name));
+    sharing.filter(|(_, nonce)| !found.contains(nonce)).map(|(name, _)| name.as_str()).collect()
+}
+
+/// Tells of nodes that do not share with the others, and returns them.
 fn judge(
     writers: &BTreeMap<Fqdn, String>,
     read: BTreeMap<Fqdn, Result<crate::agent::protocol::SharedNonces, ClusterError>>,
     facts: &BTreeMap<Fqdn, ShareFacts>,
     findings: &mut Vec<Finding>,
-) {
+) -> BTreeSet<Fqdn> {
     let mut sees: BTreeMap<Fqdn, BTreeSet<String>> = BTreeMap::new();
     for (name, answer) in read {
         match answer {
@@ -98,8 +138,9 @@ fn judge(
             }
         }
     }
-    for (name, apart) in outsiders(writers, &sees) {
-        let mount = facts.get(&name).map_or_else(
+    let outsiders = outsiders(writers, &sees);
+    for (name, apart) in &outsiders {
+        let mount = facts.get(name).map_or_else(
             || "what it has there".to_owned(),
             |facts| {
                 format!(
@@ -118,6 +159,7 @@ fn judge(
              store = PATH in its [node] section of medusafs.ini",
         ));
     }
+    outsiders.into_iter().map(|(name, _)| name).collect()
 }
 
 /// Nodes that do not see, or are not seen by, most of the others, each with whom.
@@ -184,5 +226,20 @@ mod tests {
     #[test]
     fn a_node_that_reads_what_is_stale_is_named() {
         assert_eq!(seen(&[(1, &[1, 2, 3]), (2, &[1, 2, 3]), (3, &[3])]), ["node3"]);
+    }
+
+    #[test]
+    fn this_host_is_named_if_it_lacks_what_nodes_share_and_not_for_a_node_apart() {
+        let writers = (1..=3).map(|n| (fqdn(n), format!("{n}"))).collect();
+        let unseen = |apart: &[u8], found: &[&str]| {
+            let apart = apart.iter().copied().map(fqdn).collect();
+            let found: Vec<_> = found.iter().map(|nonce| (*nonce).to_owned()).collect();
+            unseen(&writers, &apart, &found).join(" ")
+        };
+        assert_eq!(unseen(&[], &["1", "2", "3"]), "");
+        assert_eq!(unseen(&[2], &["1", "3"]), "");
+        assert_eq!(unseen(&[], &["1", "3"]), "node2");
+        let one = BTreeMap::from([(fqdn(1), "1".to_owned())]);
+        assert_eq!(super::unseen(&one, &BTreeSet::new(), &[]), ["node1"]);
     }
 }

@@ -1,29 +1,55 @@
 //! Is the cluster fit? Every node is looked at, and everything that is found is told at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::agent::protocol::{AskNodetool, RingMember};
-use crate::cassandra::NodeFacts;
-use crate::config::{HostPort, NodesRequired, ShareRequired};
-use crate::model::{Fqdn, Token};
+use crate::cassandra::TableFacts;
+use crate::config::{Datacenters, NodesRequired, ShareRequired};
+use crate::model::{Fqdn, SystemClock, Token};
+use crate::ssh::Connection;
 use crate::tasks::Scope;
 
-use super::cql::{CqlFacts, ask_cql};
-use super::share::{ShareSeen, see_share};
-use super::{
-    AgentLine, Claims, ClusterError, Deaf, Finding, KnownNodes, OwnNames, Reach, Reached, RingNode,
-    Severity, name_nodes, on_all,
+use super::contact::{
+    Contact, NODETOOL_WITHIN, contact, disagreement, ring_from_a_part, ring_members, ring_nodes,
 };
-
-/// Three starts of a JVM on a busy node.
-const NODETOOL_WITHIN: Duration = Duration::from_mins(2);
+use super::cql::{CqlFacts, ask_cql};
+use super::share::see_share;
+use super::topology::name_each;
+use super::{
+    AgentLine, Claims, ClusterError, Deaf, Finding, HostShare, KnownNodes, NamingError, OwnNames,
+    Reach, Reached, RingNode, Severity, ShareSeen, on_all,
+};
 
 /// Connections that are opened at once: sshd's MaxStartups begins to refuse at ten a host, and
 /// each costs a key exchange here.
 const LOGINS_AT_ONCE: usize = 16;
+
+/// What the cluster is looked at for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Purpose {
+    /// A backup of all nodes, or of this one: whatever it needs and is not there is an error.
+    Backup(Option<Fqdn>),
+    /// A restore of this node. It may be down, and the ring is asked wherever it answers: what
+    /// nobody tells holds the restore, and does not end it.
+    Restore(Fqdn),
+}
+
+impl Purpose {
+    /// Whether it is a restore.
+    pub fn is_restore(&self) -> bool {
+        matches!(self, Self::Restore(_))
+    }
+
+    /// The one node that it is for; none if it is for all.
+    pub fn only(&self) -> Option<&Fqdn> {
+        match self {
+            Self::Backup(only) => only.as_ref(),
+            Self::Restore(node) => Some(node),
+        }
+    }
+}
 
 /// What the job knows of the cluster before it looks.
 #[derive(Debug, Default)]
@@ -41,19 +67,23 @@ pub struct Memory {
 pub struct Survey {
     /// Cassandra's name of the cluster.
     pub cluster_name: String,
-    /// The release of the node that was asked: `5.0.6`.
+    /// The release of the node that was asked: `5.0.6`; empty if CQL of no node answered.
     pub release_version: String,
-    /// The whole schema, as Medusa writes it.
+    /// The whole schema, as Medusa writes it; empty if CQL of no node answered.
     pub schema: String,
-    /// What CQL tells beside that, the schema left out.
-    pub cql: CqlFacts,
+    /// All tables and views; none if CQL of no node answered.
+    pub tables: Option<Vec<TableFacts>>,
     /// Every node of the ring, those that are down among them.
     pub ring: BTreeMap<Fqdn, RingNode>,
     /// Nodes whose agent answers.
     pub reached: BTreeMap<Fqdn, Reached>,
     /// What was seen of the share.
     pub share: ShareSeen,
-    contact: Reached,
+    /// What could not be learned, each a reason to hold a restore; none for a backup.
+    pub doubts: Vec<String>,
+    contact: Option<Reached>,
+    /// Whether the contact tells only by nodetool or only by CQL.
+    is_part: bool,
 }
 
 /// What stands against it, and the cluster as far as it could be seen.
@@ -63,7 +93,7 @@ pub struct Looked {
     pub findings: Vec<Finding>,
     /// None if not even the ring could be seen.
     pub survey: Option<Survey>,
-    /// Whether a contact point let us in and its agent answers.
+    /// Whether a node that tells the ring let us in and its agent answers.
     pub is_reached: bool,
 }
 
@@ -79,16 +109,13 @@ impl Looked {
     }
 }
 
-/// Looks at the cluster. With `only`, nodes other than that one are not logged in to, but for the
-/// contact point.
-pub async fn survey(reach: &Reach, memory: &Memory, only: Option<&Fqdn>) -> Looked {
+/// Looks at the cluster. Where it is for one node, others are logged in to only if nothing but
+/// they themselves can tell their name.
+pub async fn survey(reach: &Reach, memory: &Memory, here: &HostShare, purpose: &Purpose) -> Looked {
     let mut findings = Vec::new();
-    let contact = contact(reach, memory, &mut findings).await;
-    let is_reached = contact.is_some();
-    let survey = match contact {
-        Some(contact) => Box::pin(look(reach, memory, only, contact, &mut findings)).await,
-        None => None,
-    };
+    let asked = contact(reach, memory, purpose, &mut findings).await;
+    let is_reached = asked.is_reached;
+    let survey = look(reach, memory, here, purpose, asked.contact, &mut findings).await;
     findings.sort_by(|a, b| (a.severity, &a.node).cmp(&(b.severity, &b.node)));
     findings.dedup();
     Looked { findings, survey, is_reached }
@@ -97,76 +124,122 @@ pub async fn survey(reach: &Reach, memory: &Memory, only: Option<&Fqdn>) -> Look
 /// Asks the ring and every node of it what it is called, and judges nothing.
 pub async fn claims(reach: &Reach, memory: &Memory) -> (Vec<Finding>, Option<Claims>) {
     let mut findings = Vec::new();
-    let met = match contact(reach, memory, &mut findings).await {
-        Some(contact) => meet(reach, memory, None, contact, &mut findings).await,
-        None => None,
-    };
-    let claims = met.map(|met| Claims {
-        cluster_name: met.cql.cluster.cluster_name.clone(),
-        own: own_names(&met.reached),
-        ring: met.nodes,
+    let purpose = Purpose::Backup(None);
+    let asked = contact(reach, memory, &purpose, &mut findings).await;
+    let met = meet(reach, memory, &purpose, asked.contact, &mut findings).await;
+    let claims = met.and_then(|met| {
+        Some(Claims {
+            cluster_name: met.cql?.cluster.cluster_name,
+            own: own_names(&met.reached),
+            ring: met.nodes,
+        })
     });
     (findings, claims)
 }
 
-/// The ring, and the nodes of it whose agent answers, by host id.
-struct Met {
-    contact: Reached,
-    cql: CqlFacts,
-    nodes: Vec<RingNode>,
-    reached: BTreeMap<String, Reached>,
+/// Asks a contact point for the ring, and logs in to no other node: what they are called is as far
+/// known as store and configuration tell.
+pub async fn ring(reach: &Reach, memory: &Memory) -> (Vec<Finding>, Vec<(Fqdn, RingNode)>) {
+    let mut findings = Vec::new();
+    let asked = contact(reach, memory, &Purpose::Backup(None), &mut findings).await;
+    let nodes = match asked.contact.as_ref().map(|found| (&found.members, &found.cql)) {
+        Some((Some(members), Some(cql))) => {
+            ring_nodes(members, &cql.cluster.nodes, &mut Vec::new())
+        }
+        _ => Vec::new(),
+    };
+    let named =
+        nodes.into_iter().filter_map(|node| Some((first_name(&node, reach, memory)?, node)));
+    (findings, named.collect())
 }
 
-/// Asks the contact point for the ring, and logs in to the ring's nodes.
+/// The ring, and the nodes of it whose agent answers, by host id.
+struct Met {
+    contact: Option<Reached>,
+    is_part: bool,
+    cql: Option<CqlFacts>,
+    nodes: Vec<RingNode>,
+    reached: BTreeMap<String, Reached>,
+    /// Nodes that could not be logged in to, which has been told as an error.
+    unreached: BTreeSet<IpAddr>,
+    doubts: Vec<String>,
+}
+
+/// Learns the ring, and logs in to its nodes.
 async fn meet(
     reach: &Reach,
     memory: &Memory,
-    only: Option<&Fqdn>,
-    (contact, contact_name): (Reached, String),
+    purpose: &Purpose,
+    contact: Option<Contact>,
     findings: &mut Vec<Finding>,
 ) -> Option<Met> {
-    let (members, cql) = tokio::join!(ring_members(&contact), ask_cql(&contact, &reach.config),);
-    let members = members.map_err(|error| findings.push(Finding::of(&contact_name, &error))).ok();
-    let cql = cql.map_err(|found| findings.push(found.at(&contact_name))).ok();
-    let (members, cql) = (members?, cql?);
-    let nodes = ring_nodes(&members, &cql.cluster.nodes, findings);
-    disagreement(&cql.cluster.nodes, findings);
+    let (contact, members, cql) = match contact {
+        Some(Contact { reached, members, cql }) => (Some(reached), members, cql),
+        None if purpose.is_restore() => (None, None, None),
+        None => return None,
+    };
+    let (mut doubts, mut of_ring) = (Vec::new(), Vec::new());
+    let told = cql.as_ref().map(|cql| cql.cluster.nodes.as_slice());
+    let nodes = match (&members, told) {
+        (Some(members), Some(told)) => ring_nodes(members, told, &mut of_ring),
+        (members, told) => ring_from_a_part(members.as_deref(), told, &memory.known, &mut doubts),
+    };
+    of_ring.extend(told.and_then(|told| disagreement(&nodes, told)));
+    if purpose.is_restore() {
+        doubts.extend(of_ring.iter().map(ToString::to_string));
+    } else {
+        findings.append(&mut of_ring);
+    }
 
-    let contact_id = cql.local_host_id()?;
-    let guesses = first_names(&nodes, memory);
+    let contact_id = cql.as_ref().and_then(CqlFacts::local_host_id);
     let others = nodes
         .iter()
-        .filter(|node| node.host_id != contact_id)
-        .filter_map(|node| guesses.get(&node.host_id).map(|name| (name.clone(), node.clone())))
-        .filter(|(name, _)| only.is_none_or(|only| only == name))
-        .filter(|(name, node)| node.up != Some(false) || is_required(reach, only, name, node));
-    let mut reached: BTreeMap<String, Reached> = on_all(&reach.scope, LOGINS_AT_ONCE, others, {
-        |name, node| {
-            let reach = reach.clone();
-            async move {
-                let (host, port) = reach.config.ssh_address(&name, &node.address.to_string());
-                let store = reach.config.store_root_on(&name);
-                let reached = reach.node(&host, port, &store).await;
-                (node, reached)
-            }
+        .filter(|node| Some(&node.host_id) != contact_id.as_ref())
+        .filter_map(|node| Some((first_name(node, reach, memory)?, node.clone())))
+        .filter(|(name, node)| is_logged_in_to(reach, memory, purpose, name, node));
+    let logged_in = on_all(&reach.scope, LOGINS_AT_ONCE, others, |name, node| {
+        let reach = reach.clone();
+        async move {
+            let (host, port) = reach.config.ssh_address(&name, &node.address.to_string());
+            let store = reach.config.store_root_on(&name);
+            (reach.node(&host, port, &store).await, node)
         }
     })
-    .await
-    .into_iter()
-    .filter_map(|(name, (node, reached))| match reached {
-        Ok(reached) => Some((node.host_id, reached)),
-        Err(error) => {
-            let mut finding = Finding::of(name.as_str(), &error);
-            if !belongs(reach, only, &name, &node) {
-                finding.severity = Severity::Warning;
+    .await;
+    let (mut reached, mut unreached) = (BTreeMap::new(), BTreeSet::new());
+    for (name, (logged_in, node)) in logged_in {
+        match logged_in {
+            Ok(agent) => {
+                reached.insert(node.host_id, agent);
             }
-            findings.push(finding);
-            None
+            Err(error) => {
+                let mut finding = Finding::of(name.as_str(), &error);
+                if belongs(reach, purpose, &name, &node) {
+                    unreached.insert(node.address);
+                } else {
+                    finding.severity = Severity::Warning;
+                }
+                findings.push(finding);
+            }
         }
-    })
-    .collect();
-    reached.insert(contact_id, contact.clone());
-    Some(Met { contact, cql, nodes, reached })
+    }
+    reached.extend(contact_id.zip(contact.clone()));
+    let is_part = members.is_none() || cql.is_none();
+    Some(Met { contact, is_part, cql, nodes, reached, unreached, doubts })
+}
+
+fn is_logged_in_to(
+    reach: &Reach,
+    memory: &Memory,
+    purpose: &Purpose,
+    name: &Fqdn,
+    node: &RingNode,
+) -> bool {
+    // A guess is no name: only the node itself tells whether it is the one that is meant.
+    let is_meant =
+        purpose.only().is_none_or(|only| only == name || remembered(node, memory).is_none());
+    let is_up = purpose.is_restore() || node.up != Some(false);
+    is_meant && (is_up || is_required(reach, purpose, name, node))
 }
 
 fn own_names(reached: &BTreeMap<String, Reached>) -> BTreeMap<String, OwnNames> {
@@ -180,181 +253,165 @@ fn own_names(reached: &BTreeMap<String, Reached>) -> BTreeMap<String, OwnNames> 
 async fn look(
     reach: &Reach,
     memory: &Memory,
-    only: Option<&Fqdn>,
-    contact: (Reached, String),
+    here: &HostShare,
+    purpose: &Purpose,
+    contact: Option<Contact>,
     findings: &mut Vec<Finding>,
 ) -> Option<Survey> {
-    let Met { contact, cql, nodes, mut reached } =
-        meet(reach, memory, only, contact, findings).await?;
-    let own = own_names(&reached);
-    let ring = name_nodes(&nodes, &memory.known, &memory.stored, &own)
-        .map_err(|wrong| {
-            findings.extend(wrong.iter().map(|error| Finding::error(None, error.to_string(), "")));
-        })
-        .ok()?;
-    for (name, node) in ring.iter().filter(|(_, node)| !node.is_up_and_normal()) {
-        let what = format!("nodetool status says {} of it", node.status_letters());
-        let remedy = "bring it up, or set nodes_required = up in medusafs.ini to leave out what is \
-                      down (the backup then ends incomplete)";
-        let about = Some(name.as_str());
-        findings.push(if is_required(reach, only, name, node) {
-            Finding::error(about, what, remedy)
-        } else {
-            Finding::warning(about, what, "")
-        });
+    let mut met = meet(reach, memory, purpose, contact, findings).await?;
+    let own = own_names(&met.reached);
+    let (ring, wrong) = name_each(&met.nodes, &memory.known, &memory.stored, &own);
+    if !names_will_do(purpose, &ring, &wrong, &mut met, findings) {
+        return None;
     }
+    judge_ring(reach, purpose, &ring, findings);
+    let answering = met.contact.iter().chain(met.reached.values()).next();
+    let cluster_name = match (&met.cql, answering) {
+        (Some(cql), _) => cql.cluster.cluster_name.clone(),
+        (None, Some(node)) => node.facts.cassandra.cluster_name.clone(),
+        (None, None) => String::new(),
+    };
+    findings.extend(other_cluster(&memory.known.cluster_name, &cluster_name));
     let reached: BTreeMap<Fqdn, Reached> = ring
         .iter()
-        .filter(|(name, node)| belongs(reach, only, name, node))
-        .filter_map(|(name, node)| Some((name.clone(), reached.remove(&node.host_id)?)))
+        .filter(|(name, node)| belongs(reach, purpose, name, node))
+        .filter_map(|(name, node)| Some((name.clone(), met.reached.remove(&node.host_id)?)))
         .collect();
-    if let Some(only) = only.filter(|only| !ring.contains_key(only)) {
-        let names: Vec<_> = ring.keys().map(Fqdn::as_str).collect();
-        findings.push(Finding::error(
-            Some(only.as_str()),
-            "no node of the ring is called so",
-            format!("its nodes are {}", names.join(", ")),
-        ));
-    }
     let agents = reached.iter().map(|(name, node)| (name.clone(), node.agent.clone())).collect();
     let mut of_share = Vec::new();
-    let share = see_share(&reach.scope, &agents, &mut of_share).await;
+    let share = see_share(&reach.scope, &agents, here, &mut of_share).await;
     if reach.config.medusafs.share == ShareRequired::Local {
         for finding in &mut of_share {
             finding.severity = Severity::Warning;
         }
     }
     findings.append(&mut of_share);
+    let release_version = met.cql.as_ref().map(CqlFacts::release_version).unwrap_or_default();
+    let (schema, tables) = met.cql.map(|cql| (cql.schema, cql.tables)).unzip();
     Some(Survey {
-        cluster_name: cql.cluster.cluster_name.clone(),
-        release_version: cql.release_version(),
-        schema: cql.schema.clone(),
-        cql,
+        cluster_name,
+        release_version,
+        schema: schema.unwrap_or_default(),
+        tables,
         ring,
         reached,
         share,
-        contact,
+        doubts: met.doubts,
+        contact: met.contact,
+        is_part: met.is_part,
     })
+}
+
+/// Whether the ring's nodes have the names that are needed. A token map names all; a restore needs
+/// its own node's, and is held for others.
+fn names_will_do(
+    purpose: &Purpose,
+    ring: &BTreeMap<Fqdn, RingNode>,
+    wrong: &[NamingError],
+    met: &mut Met,
+    findings: &mut Vec<Finding>,
+) -> bool {
+    let absent = purpose.only().filter(|only| !ring.contains_key(*only));
+    if purpose.is_restore() && absent.is_none() {
+        met.doubts.extend(wrong.iter().map(ToString::to_string));
+        return true;
+    }
+    let is_told = |error: &&NamingError| matches!(error, NamingError::Unknown { address } if met.unreached.contains(address));
+    let untold = wrong.iter().filter(|error| !is_told(error));
+    findings.extend(untold.map(|error| Finding::error(None, error.to_string(), "")));
+    if let Some(absent) = absent.filter(|_| wrong.is_empty()) {
+        let names: Vec<_> = ring.keys().map(Fqdn::as_str).collect();
+        findings.push(Finding::error(
+            Some(absent.as_str()),
+            "no node of the ring is called so",
+            format!("its nodes are {}", names.join(", ")),
+        ));
+    }
+    wrong.is_empty()
+}
+
+/// Nodes that are not up, and data centres that are not there.
+fn judge_ring(
+    reach: &Reach,
+    purpose: &Purpose,
+    ring: &BTreeMap<Fqdn, RingNode>,
+    findings: &mut Vec<Finding>,
+) {
+    let is_down = |(name, node): &(&Fqdn, &RingNode)| {
+        let is_restored = purpose.is_restore() && purpose.only() == Some(*name);
+        !node.is_up_and_normal() && !is_restored
+    };
+    for (name, node) in ring.iter().filter(is_down) {
+        let what = format!("nodetool status says {} of it", node.status_letters());
+        let remedy = "bring it up, or set nodes_required = up in medusafs.ini to leave out what is \
+                      down (the backup then ends incomplete)";
+        let about = Some(name.as_str());
+        findings.push(if is_required(reach, purpose, name, node) {
+            Finding::error(about, what, remedy)
+        } else {
+            Finding::warning(about, what, "")
+        });
+    }
+    let Datacenters::Only(wanted) = &reach.config.medusafs.datacenters else { return };
+    let there: BTreeSet<&str> = ring.values().map(|node| node.datacenter.as_str()).collect();
+    if purpose.is_restore() {
+        return;
+    }
+    for name in wanted.iter().filter(|name| !there.contains(name.as_str())) {
+        let there: Vec<_> = there.iter().copied().collect();
+        findings.push(Finding::error(
+            None,
+            format!("datacenters in medusafs.ini names {name}, which the ring does not have"),
+            format!("its data centres are {}", there.join(", ")),
+        ));
+    }
+}
+
+/// One store is for one cluster: names, pools of files and purges of two would be mixed.
+fn other_cluster(known: &str, now: &str) -> Option<Finding> {
+    if known.is_empty() || now.is_empty() || known == now {
+        return None;
+    }
+    Some(Finding::error(
+        None,
+        format!("this cluster is called {now:?}, and the store is that of {known:?}"),
+        "give this cluster a store of its own with bucket_name or prefix in [storage]; if it is the \
+         same cluster under a new name, write that into cluster_name of .medusafs/nodes.json in the \
+         store",
+    ))
 }
 
 /// Whether the job is about this node: the one it is for, else all of `datacenters`. Others are
 /// asked what they are called, and nothing that is wrong with them stands against it.
-fn belongs(reach: &Reach, only: Option<&Fqdn>, name: &Fqdn, node: &RingNode) -> bool {
+fn belongs(reach: &Reach, purpose: &Purpose, name: &Fqdn, node: &RingNode) -> bool {
     let datacenters = &reach.config.medusafs.datacenters;
-    only.map_or_else(|| datacenters.contains(&node.datacenter), |only| only == name)
+    purpose.only().map_or_else(|| datacenters.contains(&node.datacenter), |only| only == name)
 }
 
 /// Whether the node must be up.
-fn is_required(reach: &Reach, only: Option<&Fqdn>, name: &Fqdn, node: &RingNode) -> bool {
+fn is_required(reach: &Reach, purpose: &Purpose, name: &Fqdn, node: &RingNode) -> bool {
     let policy = reach.config.medusafs.nodes_required;
-    policy == NodesRequired::All && belongs(reach, only, name, node)
+    let is_asked = !purpose.is_restore() && policy == NodesRequired::All;
+    is_asked && belongs(reach, purpose, name, node)
 }
 
-/// The first contact point that answers. What the others said is told only if none does.
-async fn contact(
-    reach: &Reach,
-    memory: &Memory,
-    findings: &mut Vec<Finding>,
-) -> Option<(Reached, String)> {
-    let own = || vec![HostPort { host: memory.this_host.clone(), port: None }];
-    let points = reach.config.medusafs.contact_points.clone().unwrap_or_else(own);
-    if points.is_empty() {
-        findings.push(Finding::error(
-            None,
-            "no contact point is configured, so there is no cluster to ask",
-            "name a node in contact_points of medusafs.ini",
-        ));
-    }
-    let mut said = Vec::new();
-    for point in points {
-        let name = Fqdn::parse(&point.host).ok();
-        let port = point.port.unwrap_or(reach.config.ssh.port);
-        let (host, port) = match (&name, point.port) {
-            (Some(name), None) => reach.config.ssh_address(name, &point.host),
-            _ => (point.host.clone(), port),
-        };
-        let store = name
-            .as_ref()
-            .map_or_else(|| reach.config.store_root(), |name| reach.config.store_root_on(name));
-        match reach.node(&host, port, &store).await {
-            Ok(reached) => return Some((reached, point.host)),
-            Err(error) => said.push(Finding::of(&point.host, &error)),
-        }
-    }
-    findings.append(&mut said);
-    None
+/// The name by which store or share remember a node.
+fn remembered(node: &RingNode, memory: &Memory) -> Option<Fqdn> {
+    let stored = memory.stored.get(&node.tokens).cloned();
+    stored.or_else(|| memory.known.with_host_id(&node.host_id).map(|known| known.name.clone()))
 }
 
-async fn ring_members(contact: &Reached) -> Result<Vec<RingMember>, ClusterError> {
-    let question = AskNodetool { status: true, ..AskNodetool::default() };
-    let answer = contact.agent.ask(question, Some(NODETOOL_WITHIN), Arc::new(Deaf)).await?;
-    answer
-        .status
-        .unwrap_or_else(|| Ok(Vec::new()))
-        .map_err(|fault| ClusterError::Fault { node: contact.remote.name(), fault })
-}
-
-/// Puts together what nodetool and CQL say of each node.
-fn ring_nodes(
-    members: &[RingMember],
-    cql: &[NodeFacts],
-    findings: &mut Vec<Finding>,
-) -> Vec<RingNode> {
-    let mut nodes = Vec::new();
-    for member in members {
-        let known = cql.iter().find(|node| node.host_id.to_string() == member.host_id);
-        let address = member.address.parse::<IpAddr>().ok();
-        let (Some(known), Some(address)) = (known, address) else {
-            findings.push(Finding::error(
-                Some(&member.address),
-                "nodetool status has this node, CQL's system tables do not",
-                "wait until the ring has settled, then try again",
-            ));
-            continue;
-        };
-        let mut tokens = known.tokens.clone();
-        tokens.sort_unstable();
-        nodes.push(RingNode {
-            host_id: member.host_id.clone(),
-            address,
-            datacenter: member.datacenter.clone(),
-            rack: member.rack.clone(),
-            tokens,
-            up: member.up,
-            state: member.state,
-        });
-    }
-    nodes
-}
-
-/// Schema versions of nodes that are in the ring must be one.
-fn disagreement(nodes: &[NodeFacts], findings: &mut Vec<Finding>) {
-    let mut versions: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for node in nodes {
-        if let Some(version) = &node.schema_version {
-            versions.entry(version.to_string()).or_default().push(node.address.to_string());
-        }
-    }
-    if versions.len() > 1 {
-        let who: Vec<_> = versions.values().map(|addresses| addresses.join(" and ")).collect();
-        findings.push(Finding::error(
-            None,
-            format!("the nodes do not agree on the schema: {} differ", who.join(", ")),
-            "wait for `nodetool describecluster` to list one schema version, then try again",
-        ));
-    }
-}
-
-/// What nodes are called before they were asked: for `[node NAME]` of the configuration.
-fn first_names(nodes: &[RingNode], memory: &Memory) -> BTreeMap<String, Fqdn> {
-    let guess = |node: &RingNode| {
-        let stored = memory.stored.get(&node.tokens).cloned();
-        let known = memory.known.nodes.iter().find(|known| known.host_id == node.host_id);
-        stored
-            .or_else(|| known.map(|known| known.name.clone()))
-            .or_else(|| Fqdn::parse(&node.address.to_string()).ok())
+/// What a node is called before it was asked: for `[node NAME]` of the configuration, and to speak
+/// of it.
+fn first_name(node: &RingNode, reach: &Reach, memory: &Memory) -> Option<Fqdn> {
+    let address = node.address.to_string();
+    let configured = || {
+        let is_it = |ssh: &crate::config::HostPort| ssh.host == address;
+        let mut sections = reach.config.nodes.iter();
+        let found = sections.find(|(_, node)| node.ssh.as_ref().is_some_and(is_it));
+        found.map(|(name, _)| name.clone())
     };
-    nodes.iter().filter_map(|node| Some((node.host_id.clone(), guess(node)?))).collect()
+    remembered(node, memory).or_else(configured).or_else(|| Fqdn::parse(&address).ok())
 }
 
 impl Survey {
@@ -369,8 +426,8 @@ impl Survey {
     /// Whether nodetool answers on the nodes beside the contact point, which has been asked already.
     /// A backup learns it with the snapshot itself.
     pub async fn nodetool_on_others(&self, scope: &Scope) -> Vec<Finding> {
-        let contact = self.contact.remote.name();
-        let others = self.reached.iter().filter(|(_, node)| node.remote.name() != contact);
+        let contact = self.contact.as_ref().map(|contact| contact.remote.name());
+        let others = self.reached.iter().filter(|(_, node)| Some(node.remote.name()) != contact);
         let others: Vec<_> =
             others.map(|(name, node)| (name.clone(), node.agent.clone())).collect();
         let asked =
@@ -388,25 +445,59 @@ impl Survey {
             .collect()
     }
 
-    /// A node beside this one whose agent answers, to look at it from elsewhere.
-    pub fn witness_beside(&self, node: &Fqdn) -> Option<&Reached> {
-        let other = self.reached.iter().find(|(name, _)| *name != node).map(|(_, other)| other);
-        let same = self
-            .reached
-            .get(node)
-            .is_some_and(|reached| reached.remote.name() == self.contact.remote.name());
-        other.or_else(|| (!same).then_some(&self.contact))
+    /// Why the contact point cannot be logged in to where its fellow nodes know it, if so: a job
+    /// that was broken off looks for it there.
+    pub async fn contact_at_its_address(&self, reach: &Reach) -> Option<Finding> {
+        let contact = self.contact.as_ref()?.remote.name();
+        let (name, _) = self.reached.iter().find(|(_, node)| node.remote.name() == contact)?;
+        let address = self.ring.get(name)?.address.to_string();
+        let (host, port) = reach.config.ssh_address(name, &address);
+        let error = Connection::open(reach.target(&host, port), &SystemClock).await.err()?;
+        Some(Finding::of(name.as_str(), &ClusterError::Ssh(error)))
     }
 
-    /// The ring as it is now.
+    /// The ring as it is now: as much of it as could be asked at first.
     pub async fn ring_now(&self, reach: &Reach) -> Result<Vec<RingNode>, Finding> {
-        let name = self.contact.remote.name();
-        let (members, cql) =
-            tokio::join!(ring_members(&self.contact), ask_cql(&self.contact, &reach.config),);
-        let members = members.map_err(|error| Finding::of(&name, &error))?;
-        let cql = cql.map_err(|found| found.at(&name))?;
-        let mut findings = Vec::new();
-        let nodes = ring_nodes(&members, &cql.cluster.nodes, &mut findings);
-        findings.pop().map_or(Ok(nodes), Err)
+        let as_found = || self.ring.values().cloned().collect();
+        let Some(contact) = &self.contact else { return Ok(as_found()) };
+        let name = contact.remote.name();
+        let (members, cql) = tokio::join!(ring_members(contact), ask_cql(contact, &reach.config));
+        let members = members.map_err(|error| Finding::of(&name, &error));
+        let cql = cql.map_err(|found| found.at(&name));
+        match (members, cql) {
+            (Ok(members), Ok(cql)) => {
+                let mut findings = Vec::new();
+                let nodes = ring_nodes(&members, &cql.cluster.nodes, &mut findings);
+                // A restore with doubts was accepted as the ring was.
+                let found = findings.pop().filter(|_| self.doubts.is_empty());
+                found.map_or(Ok(nodes), Err)
+            }
+            (Ok(members), Err(_)) if self.is_part => Ok(with_status(as_found(), &members)),
+            (Err(_), Ok(_)) if self.is_part => Ok(as_found()),
+            (Err(found), _) | (_, Err(found)) => Err(found),
+        }
+    }
+}
+
+/// The nodes that are in the ring yet, each with what `nodetool status` says of it now.
+fn with_status(ring: Vec<RingNode>, members: &[RingMember]) -> Vec<RingNode> {
+    let now = |node: RingNode| {
+        let member = members.iter().find(|member| member.host_id == node.host_id)?;
+        Some(RingNode { up: member.up, state: member.state, ..node })
+    };
+    ring.into_iter().filter_map(now).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_cluster_in_the_same_store_is_refused_and_told_what_to_do() {
+        let found = other_cluster("Production", "Staging").unwrap();
+        assert!(found.what.contains("Production") && found.what.contains("Staging"), "{found}");
+        assert!(found.remedy.contains("bucket_name") && found.severity == Severity::Error);
+        assert_eq!(other_cluster("", "Staging"), None);
+        assert_eq!(other_cluster("Staging", "Staging"), None);
     }
 }

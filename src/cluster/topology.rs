@@ -191,7 +191,19 @@ pub fn name_nodes(
     stored: &BTreeMap<Vec<Token>, Fqdn>,
     own: &BTreeMap<String, OwnNames>,
 ) -> Result<BTreeMap<Fqdn, RingNode>, Vec<NamingError>> {
+    let (named, wrong) = name_each(ring, known, stored, own);
+    if wrong.is_empty() { Ok(named) } else { Err(wrong) }
+}
+
+/// The nodes that can be named, and why each other cannot. A name that two have is nobody's.
+pub(super) fn name_each(
+    ring: &[RingNode],
+    known: &KnownNodes,
+    stored: &BTreeMap<Vec<Token>, Fqdn>,
+    own: &BTreeMap<String, OwnNames>,
+) -> (BTreeMap<Fqdn, RingNode>, Vec<NamingError>) {
     let mut named: BTreeMap<Fqdn, RingNode> = BTreeMap::new();
+    let mut twice = BTreeSet::new();
     let mut wrong = Vec::new();
     for node in ring {
         let name = match name_node(node, known, stored, own.get(&node.host_id)) {
@@ -202,10 +214,12 @@ pub fn name_nodes(
             }
         };
         if let Some(other) = named.insert(name.clone(), node.clone()) {
+            twice.insert(name.clone());
             wrong.push(NamingError::Twice { name, one: other.address, other: node.address });
         }
     }
-    if wrong.is_empty() { Ok(named) } else { Err(wrong) }
+    named.retain(|name, _| !twice.contains(name));
+    (named, wrong)
 }
 
 pub(super) fn name_node(
@@ -249,6 +263,21 @@ pub(super) fn name_node(
             address: node.address,
         }),
         None => Ok(name),
+    }
+}
+
+impl KnownNode {
+    /// The node as it was when it was last seen; whether it is up is not known.
+    pub(super) fn as_it_was(&self) -> RingNode {
+        RingNode {
+            host_id: self.host_id.clone(),
+            address: self.address,
+            datacenter: self.datacenter.clone(),
+            rack: self.rack.clone(),
+            tokens: self.tokens.clone(),
+            up: None,
+            state: MemberState::Normal,
+        }
     }
 }
 

@@ -1,9 +1,15 @@
 //! The first step of every job: who is there, and is it fit.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
 
+use crate::agent::protocol::{AskNodetool, RingMember};
 use crate::catalog::{Catalog, CatalogError, CatalogSettings, Completeness};
-use crate::cluster::{KnownNodes, Memory, Reached, Severity, Survey, on_all, stored_names, survey};
+use crate::cluster::{
+    Deaf, HostShare, KnownNodes, Memory, Purpose, Reached, Severity, Survey, on_all, stored_names,
+    survey,
+};
 use crate::medusa::ServerVersion;
 use crate::model::{BackupName, Fqdn};
 use crate::observe::ErrorChain;
@@ -12,15 +18,27 @@ use super::context::Context;
 use super::job_error::JobError;
 use super::restore::Snapshot;
 
+/// For reading a backup's manifests: a large one, over NFS, for the first time.
+const READ_WITHIN: Duration = Duration::from_mins(10);
+
+/// For the answer of a witness, a start of a JVM.
+const WITNESS_WITHIN: Duration = Duration::from_mins(1);
+
+/// Nodes that are tried as a witness: each that is down costs a connection's patience.
+const WITNESSES: usize = 5;
+
 /// Connections that are opened at once: each costs a key exchange here.
 const LOGINS_AT_ONCE: usize = 16;
 
 /// Looks at the cluster, remembers its nodes, and ends the job if it is not fit.
-pub(super) async fn look(cx: &Context, only: Option<&Fqdn>) -> Result<Survey, JobError> {
+pub(super) async fn look(cx: &Context, purpose: &Purpose) -> Result<Survey, JobError> {
     let mut memory = memory(cx).await?;
-    let looked = cx.unless_cancelled(survey(&cx.reach, &memory, only)).await?;
+    let here = HostShare::new(cx.store.clone(), cx.layout.clone(), cx.pool.clone());
+    let looked = cx.unless_cancelled(Box::pin(survey(&cx.reach, &memory, &here, purpose))).await?;
     for finding in &looked.findings {
-        match finding.node.as_deref().and_then(|name| Fqdn::parse(name).ok()) {
+        let node = finding.node.as_deref().and_then(|name| Fqdn::parse(name).ok());
+        // What is shown of a restore is its own node alone.
+        match node.filter(|name| !purpose.is_restore() || purpose.only() == Some(name)) {
             Some(name) => {
                 cx.board.set_nodes([name.clone()]);
                 if finding.severity == Severity::Error {
@@ -33,6 +51,10 @@ pub(super) async fn look(cx: &Context, only: Option<&Fqdn>) -> Result<Survey, Jo
         }
     }
     let survey = looked.fit().map_err(JobError::Unfit)?;
+    // Without CQL the ring has no tokens but those that are remembered.
+    if survey.tables.is_none() {
+        return Ok(survey);
+    }
     memory.known.remember(&survey.cluster_name, &survey.ring, cx.clock.now());
     let (store, layout, known) = (cx.store.clone(), cx.layout.clone(), memory.known);
     let job = cx.board.folder().id().clone();
@@ -74,6 +96,29 @@ pub(super) async fn reach_known(
         reached.entry(name.clone()).or_insert_with(|| Err("logging in to it broke off".to_owned()));
     }
     reached
+}
+
+/// Logs in to a node beside this one, to look at it from elsewhere: the first that the share
+/// remembers and whose nodetool answers.
+pub(super) async fn witness_beside(cx: &Context, node: &Fqdn) -> Option<(Fqdn, Reached)> {
+    let known = memory(cx).await.ok()?.known.nodes;
+    let others = known.into_iter().map(|known| known.name).filter(|name| name != node);
+    for name in others.take(WITNESSES) {
+        let reached = reach_known(cx, &BTreeSet::from([name.clone()])).await.remove(&name);
+        if let Some(Ok(reached)) = reached
+            && ring_seen_from(&reached).await.is_some()
+        {
+            return Some((name, reached));
+        }
+    }
+    None
+}
+
+/// What `nodetool status` says on this node; none if it does not answer.
+pub(super) async fn ring_seen_from(node: &Reached) -> Option<Vec<RingMember>> {
+    let question = AskNodetool { status: true, ..AskNodetool::default() };
+    let answer = node.agent.ask(question, Some(WITNESS_WITHIN), Arc::new(Deaf)).await;
+    answer.ok()?.status?.ok()
 }
 
 /// What the share remembers.
@@ -128,7 +173,9 @@ pub(super) async fn snapshot(
             }),
         })
     };
-    cx.on_share("for the share to tell of the backup", read)
+    let reading = cx.pool.run(READ_WITHIN, "for the share to tell of the backup", read);
+    cx.unless_cancelled(reading)
         .await?
+        .map_err(|error| JobError::silent_share(cx.store.path(), &error))?
         .map_err(|error| JobError::Host(ErrorChain(&error).to_string()))
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::agent::protocol::{SnapshotTag, UploadMode};
-use crate::cluster::{AgentLine, Reached, RingNode, Survey};
+use crate::cluster::{AgentLine, Purpose, Reached, RingNode, Survey};
 use crate::config::BackupMode;
 use crate::model::{Fqdn, JobState, Phase, UnixSeconds};
 
@@ -27,7 +27,7 @@ pub(in crate::jobs) async fn run(
 ) -> Result<(JobState, String), JobError> {
     cx.board.moves_to(JobState::Running, Phase::Check);
     let lease = take_cluster(cx, &format!("backup {}", request.name), IfBusy::Fail).await?;
-    let ended = match survey::look(cx, request.node.as_ref()).await {
+    let ended = match survey::look(cx, &Purpose::Backup(request.node.clone())).await {
         Ok(looked) => work(cx, request, &looked, &lease).await,
         Err(error) => Err(error),
     };

@@ -2,7 +2,7 @@
 
 use crate::agent::protocol::PlanFacts;
 use crate::agent::restore::{Order, OtherKeyspaces};
-use crate::cluster::{Reached, Survey};
+use crate::cluster::{Purpose, Reached, Survey};
 use crate::config::RestorePolicy;
 use crate::model::{ByteSize, JobState, Phase};
 
@@ -65,9 +65,7 @@ pub(super) struct Seen {
 }
 
 async fn see(cx: &Context, request: &RestoreRequest) -> Result<Seen, JobError> {
-    let memory = survey::memory(cx).await?;
-    let cluster_before = memory.known.cluster_name;
-    let survey = survey::look(cx, Some(&request.node)).await?;
+    let survey = survey::look(cx, &Purpose::Restore(request.node.clone())).await?;
     let target = survey
         .reached
         .get(&request.node)
@@ -77,7 +75,7 @@ async fn see(cx: &Context, request: &RestoreRequest) -> Result<Seen, JobError> {
     let mut order = order(cx, request);
     let facts = cx.unless_cancelled(target.agent.restore_plan(&order)).await??;
     order.manifest = Some(facts.manifest);
-    let plan = judge(cx, request, &survey, &snapshot, &facts, &cluster_before)?;
+    let plan = judge(cx, request, &survey, &snapshot, &facts)?;
     cx.show(&request.node, |node| {
         node.progress.files_total = Some(facts.files);
         node.progress.bytes_total = Some(facts.bytes);
@@ -91,17 +89,15 @@ fn judge(
     survey: &Survey,
     snapshot: &Snapshot,
     facts: &PlanFacts,
-    cluster_before: &str,
 ) -> Result<Plan, JobError> {
     let sight = Sight {
         request,
         snapshot,
-        cluster_name: &survey.cluster_name,
         release_version: &survey.release_version,
         ring: &survey.ring,
-        tables: &survey.cql.tables,
+        tables: survey.tables.as_deref(),
+        doubts: &survey.doubts,
         facts,
-        cluster_before,
         now: cx.clock.now(),
         is_manual: cx.config.medusafs.restore == RestorePolicy::Manual,
     };

@@ -1,21 +1,15 @@
 //! The swap, and whether the node is back.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::agent::protocol::{
-    AskNodetool, JobReport, MemberState, Reached as Milestone, RingMember,
-};
-use crate::cluster::{ClusterError, Deaf, Reached, Survey};
+use crate::agent::protocol::{JobReport, MemberState, Reached as Milestone, RingMember};
+use crate::cluster::{ClusterError, Reached, Survey};
 use crate::model::{Fqdn, JobState, Phase};
 
 use super::{Context, JobError, Record, RestoreRequest, survey};
 
 /// How often the node is asked how far it is.
 pub(super) const ASK_EVERY: Duration = Duration::from_secs(1);
-
-/// A small question to the agent.
-const BRIEFLY: Duration = Duration::from_mins(1);
 
 /// Gossip marks a node up within seconds of its start.
 const UP_WITHIN: Duration = Duration::from_mins(5);
@@ -149,12 +143,17 @@ pub(super) async fn finish(
         Some(node) => Some(node.host_id.clone()),
         None => survey::memory(cx).await?.known.named(&request.node).map(|n| n.host_id.clone()),
     };
-    let witness = survey.and_then(|survey| survey.witness_beside(&request.node)).unwrap_or(target);
+    let beside = survey::witness_beside(cx, &request.node).await;
+    if beside.is_none() {
+        cx.board.log(&format!(
+            "no other node answers, so that {} is asked itself whether it is up",
+            request.node
+        ));
+    }
+    let witness = beside.as_ref().map_or(target, |(_, witness)| witness);
     let until = Instant::now() + UP_WITHIN;
     loop {
-        let question = AskNodetool { status: true, ..AskNodetool::default() };
-        let seen = witness.agent.ask(question, Some(BRIEFLY), Arc::new(Deaf)).await;
-        let members = seen.ok().and_then(|facts| facts.status).and_then(Result::ok);
+        let members = survey::ring_seen_from(witness).await;
         if members.is_some_and(|members| is_back(&members, host_id.as_deref())) {
             break;
         }

@@ -27,13 +27,14 @@ pub(in crate::jobs) struct Snapshot {
 pub(super) struct Sight<'a> {
     pub(super) request: &'a RestoreRequest,
     pub(super) snapshot: &'a Snapshot,
-    pub(super) cluster_name: &'a str,
+    /// What the cluster runs; empty if nobody told.
     pub(super) release_version: &'a str,
     pub(super) ring: &'a BTreeMap<Fqdn, RingNode>,
-    pub(super) tables: &'a [TableFacts],
+    /// None if CQL of no node answered.
+    pub(super) tables: Option<&'a [TableFacts]>,
+    /// What could not be learned of the cluster.
+    pub(super) doubts: &'a [String],
     pub(super) facts: &'a PlanFacts,
-    /// The cluster's name when the share last saw it; empty if it never did.
-    pub(super) cluster_before: &'a str,
     pub(super) now: UnixSeconds,
     /// `restore = manual`.
     pub(super) is_manual: bool,
@@ -52,18 +53,33 @@ pub(super) struct Plan {
     pub(super) remarks: Vec<String>,
 }
 
+/// Why a restore is held.
+struct Reason {
+    text: String,
+    /// What of it makes another plan: not what grows while a person reads.
+    counts: String,
+}
+
+impl<T: Into<String>> From<T> for Reason {
+    fn from(text: T) -> Self {
+        let text = text.into();
+        Self { counts: text.clone(), text }
+    }
+}
+
 impl Plan {
     pub(super) fn work_out(sight: &Sight<'_>) -> Self {
-        let mut reasons = sight.request.hold.clone();
+        let given = sight.request.hold.iter().chain(sight.doubts);
+        let mut reasons: Vec<Reason> = given.map(|text| Reason::from(text.as_str())).collect();
         let mut refusals = sight.facts.obstacles.clone();
         let mut remarks = Vec::new();
         if sight.is_manual {
-            reasons.push("restore = manual in the configuration".to_owned());
+            reasons.push("restore = manual in the configuration".into());
         }
-        reasons.extend(
-            sight.snapshot.incomplete.iter().map(|why| format!("the backup is not whole: {why}")),
-        );
+        let incomplete = sight.snapshot.incomplete.iter();
+        reasons.extend(incomplete.map(|why| format!("the backup is not whole: {why}").into()));
         same_node(sight, &mut reasons, &mut refusals);
+        seen_to_run(sight, &mut refusals);
         others_up(sight, &mut reasons);
         same_version(sight, &mut reasons, &mut refusals);
         same_tables(sight, &mut reasons);
@@ -76,6 +92,7 @@ impl Plan {
             ));
         }
         let id = id(sight, &reasons);
+        let reasons = reasons.into_iter().map(|reason| reason.text).collect();
         Self { id, reasons, refusals, remarks }
     }
 
@@ -89,25 +106,23 @@ fn node<'a>(sight: &'a Sight<'_>) -> Option<&'a RingNode> {
     sight.ring.get(&sight.request.node)
 }
 
-fn same_node(sight: &Sight<'_>, reasons: &mut Vec<String>, refusals: &mut Vec<String>) {
-    let before = sight.cluster_before;
-    if !before.is_empty() && before != sight.cluster_name {
-        refusals.push(format!(
-            "this cluster is called {:?}, that of the store {before:?}",
-            sight.cluster_name
-        ));
-    }
+fn same_node(sight: &Sight<'_>, reasons: &mut Vec<Reason>, refusals: &mut Vec<String>) {
     let (Some(now), request) = (node(sight), sight.request) else {
         refusals.push(format!("{} is not in the ring", sight.request.node));
         return;
     };
     let Some(then) = &sight.snapshot.place else {
-        reasons.push("the backup does not tell which tokens the node had".to_owned());
+        reasons.push("the backup does not tell which tokens the node had".into());
         return;
     };
     let mut tokens = then.tokens.clone();
     tokens.sort_unstable();
-    if tokens != now.tokens {
+    if now.tokens.is_empty() {
+        reasons.push(
+            "which tokens the node has is not known, nor whether they are those of the backup"
+                .into(),
+        );
+    } else if tokens != now.tokens {
         let what = if request.source == request.node {
             "the node has other tokens than when it was backed up".to_owned()
         } else {
@@ -124,23 +139,36 @@ fn same_node(sight: &Sight<'_>, reasons: &mut Vec<String>, refusals: &mut Vec<St
     for (what, then, now) in pairs {
         match then {
             Some(then) if then != now => {
-                reasons.push(format!("its {what} was {then} and is {now} now"));
+                reasons.push(format!("its {what} was {then} and is {now} now").into());
             }
             Some(_) => {}
-            None => reasons.push(format!("the backup does not tell its {what}")),
+            None => reasons.push(format!("the backup does not tell its {what}").into()),
         }
     }
 }
 
-fn others_up(sight: &Sight<'_>, reasons: &mut Vec<String>) {
+/// What the agent does not see it would not stop: the data would be swapped under a live Cassandra.
+fn seen_to_run(sight: &Sight<'_>, refusals: &mut Vec<String>) {
+    let is_up = node(sight).is_some_and(|node| node.up == Some(true));
+    if is_up && !sight.facts.running {
+        refusals.push(format!(
+            "other nodes say that {} is up, and no Cassandra is seen to run there: if it was stopped \
+             just now, copy again when `nodetool status` says DN; else see with `ps` on the node \
+             what has its data open",
+            sight.request.node
+        ));
+    }
+}
+
+fn others_up(sight: &Sight<'_>, reasons: &mut Vec<Reason>) {
     for (name, node) in sight.ring {
         if *name != sight.request.node && !node.is_up_and_normal() {
-            reasons.push(format!("{name} is {}, not UN", node.status_letters()));
+            reasons.push(format!("{name} is {}, not UN", node.status_letters()).into());
         }
     }
 }
 
-fn same_version(sight: &Sight<'_>, reasons: &mut Vec<String>, refusals: &mut Vec<String>) {
+fn same_version(sight: &Sight<'_>, reasons: &mut Vec<Reason>, refusals: &mut Vec<String>) {
     let parts = |version: &str| -> Vec<u32> {
         version.split(['.', '-']).map_while(|part| part.parse().ok()).collect()
     };
@@ -151,13 +179,16 @@ fn same_version(sight: &Sight<'_>, reasons: &mut Vec<String>, refusals: &mut Vec
             refusals.push(format!("Cassandra {now} is too old: 4.0 is the first that is restored"));
         }
         (Some(old), Some(new)) if old != new => {
-            reasons.push(format!("the backup is of Cassandra {then}, the node runs {now}"));
+            reasons.push(format!("the backup is of Cassandra {then}, the node runs {now}").into());
         }
         (Some(_), Some(_)) if new < old => {
-            reasons.push(format!("Cassandra {now} is older than the backup's {then}"));
+            reasons.push(format!("Cassandra {now} is older than the backup's {then}").into());
         }
         (Some(_), Some(_)) => {}
-        _ => reasons.push(format!("the backup's Cassandra release is {then:?}")),
+        (_, None) => reasons.push("which release the node runs is not known".into()),
+        (None, Some(_)) => {
+            reasons.push(format!("the backup's Cassandra release is {then:?}").into());
+        }
     }
 }
 
@@ -170,8 +201,9 @@ fn live_tables(tables: &[TableFacts]) -> BTreeMap<(&str, &str), &TableFacts> {
         .collect()
 }
 
-fn same_tables(sight: &Sight<'_>, reasons: &mut Vec<String>) {
-    let live = live_tables(sight.tables);
+fn same_tables(sight: &Sight<'_>, reasons: &mut Vec<Reason>) {
+    let Some(tables) = sight.tables else { return };
+    let live = live_tables(tables);
     for table in &sight.facts.tables_in_backup {
         let keyspace = table.keyspace.as_str();
         if keyspace.starts_with("system") {
@@ -179,13 +211,20 @@ fn same_tables(sight: &Sight<'_>, reasons: &mut Vec<String>) {
         }
         let (name, id) = table.directory.split();
         match (live.get(&(keyspace, name)), id) {
-            (None, _) => reasons.push(format!(
-                "{keyspace}.{name} has been dropped since: its files come back, the table does not"
-            )),
-            (Some(now), Some(id)) if now.id != id => reasons.push(format!(
-                "{keyspace}.{name} has been dropped and made again since: its old rows will not be \
-                 seen"
-            )),
+            (None, _) => reasons.push(
+                format!(
+                    "{keyspace}.{name} has been dropped since: its files come back, the table does \
+                     not"
+                )
+                .into(),
+            ),
+            (Some(now), Some(id)) if now.id != id => reasons.push(
+                format!(
+                    "{keyspace}.{name} has been dropped and made again since: its old rows will \
+                     not be seen"
+                )
+                .into(),
+            ),
             (Some(_), _) => {}
         }
     }
@@ -194,21 +233,24 @@ fn same_tables(sight: &Sight<'_>, reasons: &mut Vec<String>) {
         if !keyspace.starts_with("system")
             && live.contains_key(&(keyspace, table.directory.table()))
         {
-            reasons.push(format!(
-                "{keyspace}.{} is newer than the backup: on this node it will be empty until it \
-                 is repaired",
-                table.directory.table()
-            ));
+            reasons.push(
+                format!(
+                    "{keyspace}.{} is newer than the backup: on this node it will be empty until \
+                     it is repaired",
+                    table.directory.table()
+                )
+                .into(),
+            );
         }
     }
 }
 
 /// A backup older than gc_grace_seconds brings back rows whose tombstones are gone elsewhere.
-fn young_enough(sight: &Sight<'_>, reasons: &mut Vec<String>, remarks: &mut Vec<String>) {
+fn young_enough(sight: &Sight<'_>, reasons: &mut Vec<Reason>, remarks: &mut Vec<String>) {
     let age = sight.now.since(sight.snapshot.started).unwrap_or(0);
     let mut too_old = Vec::new();
     let mut without = Vec::new();
-    for table in live_tables(sight.tables).values() {
+    for table in live_tables(sight.tables.unwrap_or_default()).values() {
         let name = format!("{}.{}", table.keyspace, table.name);
         match table.gc_grace_seconds {
             0 => without.push(name),
@@ -217,12 +259,12 @@ fn young_enough(sight: &Sight<'_>, reasons: &mut Vec<String>, remarks: &mut Vec<
         }
     }
     if !too_old.is_empty() {
-        reasons.push(format!(
-            "the backup is {} hours old, more than gc_grace_seconds of {}: rows deleted since may \
-             come back",
-            age / 3600,
+        let more = format!(
+            "more than gc_grace_seconds of {}: rows deleted since may come back",
             few(&too_old)
-        ));
+        );
+        let text = format!("the backup is {} hours old, {more}", age / 3600);
+        reasons.push(Reason { text, counts: more });
     }
     if !without.is_empty() {
         remarks.push(format!(
@@ -242,7 +284,7 @@ fn few(names: &[String]) -> String {
 }
 
 /// Twelve hex digits of everything that counts: backup, set, ring, versions, reasons.
-fn id(sight: &Sight<'_>, reasons: &[String]) -> String {
+fn id(sight: &Sight<'_>, reasons: &[Reason]) -> String {
     use sha2::Digest;
     let mut hash = sha2::Sha256::new();
     let mut add = |text: &str| {
@@ -260,10 +302,9 @@ fn id(sight: &Sight<'_>, reasons: &[String]) -> String {
         add(&node.status_letters());
         node.tokens.iter().for_each(|token| add(&token.to_string()));
     }
-    // The age in hours grows while a person reads: it is no other plan for that.
-    reasons.iter().filter(|reason| !reason.starts_with("the backup is ")).for_each(|reason| {
-        add(reason);
-    });
+    for reason in reasons {
+        add(&reason.counts);
+    }
     let digest = hash.finalize();
     let head = digest.iter().take(6).fold(0_u64, |sum, byte| (sum << 8) | u64::from(*byte));
     format!("{head:012x}")
@@ -285,9 +326,10 @@ mod tests {
         snapshot: Snapshot,
         ring: BTreeMap<Fqdn, RingNode>,
         tables: Vec<TableFacts>,
+        has_cql: bool,
         facts: PlanFacts,
         release: &'static str,
-        before: &'static str,
+        doubts: Vec<String>,
         now: UnixSeconds,
         is_manual: bool,
     }
@@ -354,6 +396,7 @@ mod tests {
             },
             ring: (1..=3).map(|n| (fqdn(n), ring_node(n))).collect(),
             tables: vec![live("orders")],
+            has_cql: true,
             facts: PlanFacts {
                 manifest: Md5([7; 16]),
                 disks: Vec::new(),
@@ -369,7 +412,7 @@ mod tests {
                 jobs: Vec::new(),
             },
             release: "5.0.6",
-            before: "lab",
+            doubts: Vec::new(),
             now: UnixSeconds(5000),
             is_manual: false,
         }
@@ -379,12 +422,11 @@ mod tests {
         Plan::work_out(&Sight {
             request: &case.request,
             snapshot: &case.snapshot,
-            cluster_name: "lab",
             release_version: case.release,
             ring: &case.ring,
-            tables: &case.tables,
+            tables: case.has_cql.then_some(case.tables.as_slice()),
+            doubts: &case.doubts,
             facts: &case.facts,
-            cluster_before: case.before,
             now: case.now,
             is_manual: case.is_manual,
         })
@@ -399,8 +441,14 @@ mod tests {
 
     #[test]
     fn whatever_is_not_plain_is_held_with_its_reason() {
-        let held: [(&str, Spoil); 10] = [
+        let held: [(&str, Spoil); 13] = [
             ("manual", |case| case.is_manual = true),
+            ("CQL of no node", |case| {
+                case.doubts.push("CQL of no node answered".into());
+                case.has_cql = false;
+            }),
+            ("which release", |case| case.release = ""),
+            ("which tokens", |case| case.ring.get_mut(&fqdn(2)).unwrap().tokens.clear()),
             ("not whole", |case| case.snapshot.incomplete.push("node3 missing".into())),
             ("not UN", |case| case.ring.get_mut(&fqdn(3)).unwrap().up = Some(false)),
             ("is older", |case| case.release = "5.0.1"),
@@ -433,7 +481,7 @@ mod tests {
                 case.snapshot.place.as_mut().unwrap().tokens = vec![Token(1)];
             }),
             ("other tokens", |case| case.snapshot.place.as_mut().unwrap().tokens.clear()),
-            ("that of the store", |case| case.before = "another"),
+            ("no Cassandra is seen", |case| case.facts.running = false),
             ("too old", |case| case.release = "3.11.19"),
         ];
         for (word, spoil) in refused {
@@ -452,6 +500,35 @@ mod tests {
         assert_eq!(plan(&case).id, first);
         case.ring.get_mut(&fqdn(1)).unwrap().up = None;
         assert_ne!(plan(&case).id, first);
+        let mut old = plain();
+        old.now = UnixSeconds(1_000_000);
+        let first = plan(&old);
+        old.now = UnixSeconds(1_010_000);
+        assert_ne!(plan(&old).reasons, first.reasons);
+        assert_eq!(plan(&old).id, first.id);
+    }
+
+    #[test]
+    fn whatever_a_person_has_not_read_makes_another_plan() {
+        let first = plan(&plain()).id;
+        let spoilt: [Spoil; 3] = [
+            |case| case.snapshot.incomplete.push("node3 missing".into()),
+            |case| case.snapshot.version.release_version = "4.1.5".into(),
+            |case| case.doubts.push("nobody answered".into()),
+        ];
+        for spoil in spoilt {
+            let mut case = plain();
+            spoil(&mut case);
+            assert_ne!(plan(&case).id, first, "{:?}", plan(&case).reasons);
+        }
+    }
+
+    #[test]
+    fn a_node_that_is_down_is_restored_as_one_that_runs() {
+        let mut case = plain();
+        case.ring.get_mut(&fqdn(2)).unwrap().up = Some(false);
+        case.facts.running = false;
+        assert!(plan(&case).is_plain(), "{:?}", plan(&case));
     }
 
     #[test]

@@ -40,17 +40,20 @@ pub(super) fn plan_text(plan: &Plan, sight: &Sight<'_>) -> String {
         ));
     }
     let keyspaces: Vec<_> = facts.set_aside.keyspaces.iter().map(Keyspace::as_str).collect();
+    let keyspaces = if keyspaces.is_empty() { "none".to_owned() } else { keyspaces.join(" ") };
     line(format!(
-        "set aside, kept for `medusafs undo`: keyspaces {}; commit log, saved caches, hints, cdc",
-        keyspaces.join(" ")
+        "set aside, kept for `medusafs undo`: keyspaces {keyspaces}; commit log, saved caches, \
+         hints, cdc"
     ));
     if !facts.set_aside.snapshots.is_empty() {
         line(format!("  with their snapshots: {}", facts.set_aside.snapshots.join(" ")));
     }
-    line(
+    line(if facts.running {
         "downtime: Cassandra stops and starts once; files are staged before that, while it runs"
-            .to_owned(),
-    );
+            .to_owned()
+    } else {
+        "downtime: Cassandra does not run there; it is started when its data is in place".to_owned()
+    });
     line(
         "afterwards this node is older than its replicas: run `nodetool repair -full` on it"
             .to_owned(),
