@@ -21,5 +21,13 @@ fn a_node_that_lost_its_data_has_all_rows_again() {
     lab.medusafs(&["restore", "good", "--node", "node2.cass.test"]).ok();
     lab.cluster(&["wait"]).ok();
     assert_eq!(lab.count(), before);
+
+    // One that does not even start, and is the first that is asked for the ring.
+    let points = "contact_points = node1.cass.test, node2.cass.test";
+    lab.ctl_sh(&format!("sed -i 's/^contact_points.*/{points}/' /etc/medusa/medusafs.ini")).ok();
+    lab.node_sh(1, "service cassandra stop; rm -rf /var/lib/cassandra/*/*").ok();
+    lab.medusafs(&["restore", "good", "--node", "node1.cass.test"]).ok();
+    lab.cluster(&["wait"]).ok();
+    assert_eq!(lab.count(), before);
     assert_eq!(lab.agents_left(), "");
 }
