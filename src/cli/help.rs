@@ -60,7 +60,7 @@ With --node it is about a node's name instead: which node had it, which claims i
 replacement, or a new host name), and with --yes the name is given to that node.
 
 Examples:
-  medusafs trust                          every node that is known
+  medusafs trust                          contact points and every node of the ring
   medusafs trust node4.example.com:2222   one host more
   medusafs trust --node node2             who is node2?
   medusafs trust --node node2 --yes       it has replaced the old one

@@ -9,7 +9,10 @@ fn new_files(line: &str) -> &str {
 #[test]
 fn medusa_lists_verifies_and_extends_what_medusafs_backs_up() {
     let lab = Lab::up();
-    lab.medusafs(&["check"]).ok();
+    lab.ctl_sh("rm /root/.ssh/known_hosts").ok();
+    lab.medusafs(&["trust", "--yes"]).ok();
+    let checked = lab.medusafs(&["check"]).ok();
+    assert!(checked.ends_with("nothing stands against a backup"), "{checked}");
 
     lab.medusafs(&["backup", "one", "--full"]).ok();
     lab.medusafs(&["backup", "two"]).ok();
@@ -70,6 +73,20 @@ fn a_cluster_that_is_not_fit_is_told_why_and_keeps_no_trace() {
     lab.cluster(&["share-apart", "3"]).ok();
     refuses("other-share", &["node3", "share"]);
     lab.cluster(&["share-join", "3"]).ok();
+
+    lab.cluster(&["share-apart", "ctl"]).ok();
+    lab.ctl_sh("mkdir -p /mnt/backup/medusa").ok();
+    refuses("other-share-here", &["this host does not see", "node_store"]);
+    lab.cluster(&["share-join", "ctl"]).ok();
+
+    let known = "/mnt/backup/medusa/.medusafs/nodes.json";
+    lab.ctl_sh(&format!(
+        "cp {known} /root/good; sed -i '/cluster_name/s/: .*/: \"Another\",/' {known}"
+    ))
+    .ok();
+    refuses("other-cluster", &["Another", "bucket_name"]);
+    refuses("other-cluster-again", &["Another", "bucket_name"]);
+    lab.ctl_sh(&format!("cp /root/good {known}")).ok();
 
     lab.ctl_sh("cp /etc/medusa/medusa.ini /etc/medusa/good; sed -i 's/^cql_password.*/cql_password = wrong/' /etc/medusa/medusa.ini").ok();
     refuses("bad-cql", &["CQL"]);
