@@ -76,14 +76,15 @@ pub async fn run_job(process: JobProcess) -> Result<JobState, JobsError> {
     ticking.close(Duration::ZERO).await;
     if let Some(cx) = &cx {
         clear_temporary(cx).await;
+        if let Some(directory) = process.folder.path().parent().map(Path::to_owned) {
+            let clock = Arc::clone(&process.clock);
+            let jobs = Jobs::in_directory(directory, process.program.clone(), clock);
+            jobs.tidy(cx.config.medusafs.undo_keep);
+        }
     }
     board.ends(state, &with_what_is_left(&process.folder, words));
     // Afterwards: one that dies before it has ended is followed by one with the same wish.
     process.folder.control().forget_wish();
-    if let (Some(cx), Some(directory)) = (cx, process.folder.path().parent()) {
-        let jobs = Jobs::in_directory(directory.to_owned(), process.program, process.clock);
-        jobs.tidy(cx.config.medusafs.undo_keep);
-    }
     Ok(state)
 }
 

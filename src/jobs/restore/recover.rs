@@ -145,7 +145,9 @@ async fn on_node(
             Wish::Resume if is_untouched(&report) && !was_refused && !was_told(cx) => Asked::Abort,
             Wish::None | Wish::Resume => Asked::Resume,
         };
-        if asked != Asked::Abort && !waits {
+        if report.state.outcome().is_none() {
+            show(cx, &request.node, &report);
+        } else if asked != Asked::Abort && !waits {
             cx.board.moves_to(JobState::Stopping, Phase::Stop);
         }
         let answer = ask(cx, request, target, &report, asked).await?;
@@ -157,7 +159,6 @@ async fn on_node(
                     cx.board.log(&format!("{node}: waits for the agent that works there alone"));
                     waits = true;
                 }
-                show(cx, &request.node, &report);
                 tokio::time::sleep(ASK_EVERY).await;
             }
             // It has touched Cassandra meanwhile.
