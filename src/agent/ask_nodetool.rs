@@ -1,6 +1,5 @@
 //! What nodetool says, in the words of the wire.
 
-use std::path::Path;
 use std::time::Duration;
 
 use super::error::AgentError;
@@ -15,7 +14,7 @@ use crate::observe::ErrorChain;
 /// For one question: a Java start on a busy node, and a wait for gossip.
 const QUESTION_LIMIT: Duration = Duration::from_mins(1);
 
-/// nodetool as the job wants it called. Files with its password are made where only root looks.
+/// nodetool as the job wants it called.
 pub(super) fn nodetool(settings: &NodetoolSettings) -> Nodetool {
     let NodetoolSettings { program, flags, username, password, password_file, host, port, ssl } =
         settings.clone();
@@ -29,10 +28,7 @@ pub(super) fn nodetool(settings: &NodetoolSettings) -> Nodetool {
         host,
         port,
     };
-    // In memory where there is such a place; a random name and mode 0600 in either.
-    let run = Path::new("/run");
-    let is_root = rustix::process::geteuid().is_root();
-    Nodetool::new(settings, if is_root && run.is_dir() { run } else { Path::new("/tmp") })
+    Nodetool::new(settings)
 }
 
 /// Asks what is wished, all at once.
@@ -102,7 +98,6 @@ impl From<NodetoolError> for AgentError {
             NodetoolError::WrongPassword { .. }
             | NodetoolError::PasswordWanted
             | NodetoolError::UnfitPassword => FaultKind::Credentials,
-            NodetoolError::PasswordFile { .. } => FaultKind::NodeFiles,
             NodetoolError::SnapshotExists { .. } => FaultKind::Exists,
             NodetoolError::NoAnswer { source: ProcessError::TimedOut { .. }, .. } => {
                 FaultKind::TimedOut

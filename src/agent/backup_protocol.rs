@@ -101,7 +101,7 @@ pub struct SharedNonces {
     pub found: Vec<String>,
 }
 
-/// Asks what the share is, by writing, renaming, linking, reading back and removing a small file.
+/// Asks what the share is, by writing, renaming, reading back and removing small files.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShareProbe {}
 
@@ -127,18 +127,8 @@ pub struct ShareFacts {
     pub available_bytes: u64,
     /// Files that can still be made; none where the file system does not say.
     pub available_files: Option<u64>,
-    /// The user that a file written by this agent belongs to.
-    pub writes_as_uid: u32,
-    /// Whether the share takes root's files for somebody else's (`root_squash`).
-    pub squashes_root: bool,
-    /// Whether the share keeps hard links.
-    pub has_links: bool,
     /// Whether names that differ in case only, or hold `+`, are different files: Cassandra has both.
     pub has_exact_names: bool,
-    /// Now, by the share's clock.
-    pub clock: UnixSeconds,
-    /// Now, by this node's clock.
-    pub node_clock: UnixSeconds,
 }
 
 /// Has Cassandra take a snapshot of all keyspaces.

@@ -12,9 +12,13 @@ use super::own_name::{full_name, own_name};
 use super::protocol::{
     CassandraFacts, Facts, Fault, FaultKind, Hello, LeftSnapshot, Leftovers, Running,
 };
-use super::restore::{fence_path, reports};
+use super::restore::{configuration, fence_path, reports};
+use super::snapshot_files::directories_in;
 use super::task::on_a_thread;
-use crate::cassandra::{CassandraYaml, USUAL_STORAGE_DIRECTORY, running};
+use crate::cassandra::{
+    CassandraYaml, RunningCassandra, packaged_storage_directory, running, storage_directory,
+    with_config,
+};
 use crate::config::NodeNaming;
 use crate::model::Clock;
 use crate::observe::ErrorChain;
@@ -22,18 +26,27 @@ use crate::observe::ErrorChain;
 /// How long a client's connection may take on the node itself.
 const CONNECT_LIMIT: Duration = Duration::from_secs(1);
 
-/// cassandra.yaml as this node's Cassandra has it, each directory once.
-pub(super) fn read_yaml(path: &Path) -> Result<CassandraYaml, AgentError> {
-    let all = running().map_err(|error| {
-        AgentError::wrong(FaultKind::NodeFiles, ErrorChain(&error).to_string(), "")
-    })?;
-    let of_process = all.into_iter().find_map(|process| process.storage_directory);
-    let storage = of_process.unwrap_or_else(|| PathBuf::from(USUAL_STORAGE_DIRECTORY));
-    CassandraYaml::load(path, &storage).map_err(|error| {
+/// cassandra.yaml as this node's Cassandra has it, each directory once; and Cassandra's storage
+/// directory, if it runs or `known` is what it was when it ran.
+pub(super) fn read_yaml(
+    path: &Path,
+    known: Option<&Path>,
+) -> Result<(CassandraYaml, Option<PathBuf>), AgentError> {
+    let seen = storage_directory(&processes(path)?).or_else(|| known.map(Path::to_owned));
+    let storage = seen.clone().or_else(packaged_storage_directory);
+    let yaml = CassandraYaml::load(path, storage.as_deref()).map_err(|error| {
         let what = ErrorChain(&error).to_string();
         let remedy = "correct [cassandra] config_file, or the file, on this node";
         AgentError::wrong(FaultKind::Settings, what, remedy)
-    })
+    })?;
+    Ok((yaml, seen))
+}
+
+/// The Cassandra of a cassandra.yaml, if it runs; more than one where they do not tell theirs.
+fn processes(cassandra_yaml: &Path) -> Result<Vec<RunningCassandra>, AgentError> {
+    let all = running().map_err(AgentError::node_file("list", Path::new("/proc")))?;
+    let all = all.into_iter().map(|it| RunningCassandra { config: configuration(&it), ..it });
+    Ok(with_config(all.collect(), cassandra_yaml))
 }
 
 /// The data directories that are there, each once whatever it is called: one listed twice by way
@@ -64,6 +77,7 @@ pub(super) fn data_directories(yaml: &CassandraYaml) -> Result<Vec<PathBuf>, Age
 pub(super) async fn facts(
     hello: &Hello,
     yaml: &CassandraYaml,
+    storage_directory: Option<PathBuf>,
     data: &[PathBuf],
     clock: &dyn Clock,
 ) -> Result<Facts, Fault> {
@@ -77,9 +91,9 @@ pub(super) async fn facts(
         other => other,
     };
     let resolved_fqdn = own_name(&host_name, resolve).await;
-    let (on_disk, of_yaml) = (data.to_vec(), yaml.clone());
+    let (on_disk, of_yaml, path) = (data.to_vec(), yaml.clone(), hello.cassandra_yaml.clone());
     let (running, left) = on_a_thread("facts", move || {
-        Ok((whether_running(&of_yaml)?, leftovers(&of_yaml, &on_disk)?))
+        Ok((whether_running(&of_yaml, &path)?, leftovers(&of_yaml, &on_disk)?))
     })
     .await?;
     Ok(Facts {
@@ -92,6 +106,7 @@ pub(super) async fn facts(
         resolved_fqdn,
         clock: clock.now(),
         cassandra: of_yaml_facts(yaml),
+        storage_directory,
         running,
         left,
     })
@@ -122,7 +137,7 @@ fn of_yaml_facts(yaml: &CassandraYaml) -> CassandraFacts {
         commitlog_directory: Some(yaml.commitlog_directory.clone()),
         saved_caches_directory: Some(yaml.saved_caches_directory.clone()),
         hints_directory: Some(yaml.hints_directory.clone()),
-        cdc_raw_directory: Some(yaml.cdc_raw_directory.clone()),
+        cdc_raw_directory: yaml.cdc_raw_directory.clone(),
         listen_address: yaml.listen_address.clone(),
         broadcast_address: yaml.broadcast_address.clone(),
         rpc_address: yaml.rpc_address.clone(),
@@ -138,11 +153,8 @@ fn of_yaml_facts(yaml: &CassandraYaml) -> CassandraFacts {
     }
 }
 
-fn whether_running(yaml: &CassandraYaml) -> Result<Running, AgentError> {
-    let processes = running().map_err(|error| {
-        AgentError::wrong(FaultKind::NodeFiles, ErrorChain(&error).to_string(), "")
-    })?;
-    if processes.is_empty() {
+fn whether_running(yaml: &CassandraYaml, path: &Path) -> Result<Running, AgentError> {
+    if processes(path)?.is_empty() {
         return Ok(Running::Stopped);
     }
     let ours = [&yaml.rpc_address, &yaml.listen_address, &yaml.broadcast_rpc_address];
@@ -172,8 +184,12 @@ fn leftovers(yaml: &CassandraYaml, data: &[PathBuf]) -> Result<Leftovers, AgentE
         if stat.uid() == 0 && stat.mode() & 0o777 == 0o700 && is_others(directory)? {
             left.closed.push(directory.clone());
         }
-        for table in names(directory)?.iter().flat_map(|keyspace| names(keyspace)).flatten() {
-            for snapshot in names(&table.join("snapshots"))? {
+        for table in directories_in(directory)?
+            .iter()
+            .flat_map(|keyspace| directories_in(keyspace))
+            .flatten()
+        {
+            for snapshot in directories_in(&table.join("snapshots"))? {
                 let tag = snapshot.file_name().and_then(|name| name.to_str()).unwrap_or_default();
                 if tag.starts_with("medusa") {
                     *tags.entry(tag.to_owned()).or_default() += 1;
@@ -187,29 +203,13 @@ fn leftovers(yaml: &CassandraYaml, data: &[PathBuf]) -> Result<Leftovers, AgentE
 
 /// Whether what lies in a directory belongs to another user than root.
 fn is_others(directory: &Path) -> Result<bool, AgentError> {
-    for path in names(directory)? {
+    for path in directories_in(directory)? {
         let stat = fs::metadata(&path).map_err(AgentError::node_file("look at", &path))?;
         if stat.uid() != 0 {
             return Ok(true);
         }
     }
     Ok(false)
-}
-
-/// Sub-directories; none of what is no directory or is not there.
-fn names(directory: &Path) -> Result<Vec<PathBuf>, AgentError> {
-    let entries = match fs::read_dir(directory) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        other => other.map_err(AgentError::node_file("list", directory))?,
-    };
-    let mut found = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(AgentError::node_file("list", directory))?.path();
-        if path.is_dir() {
-            found.push(path);
-        }
-    }
-    Ok(found)
 }
 
 #[cfg(test)]
@@ -219,7 +219,8 @@ mod tests {
 
     fn left_on(node: &Fixture) -> Leftovers {
         let yaml = format!("data_file_directories: [{}]\n", node.data().display());
-        let yaml = CassandraYaml::parse(&yaml, Path::new("x"), Path::new("/var/lib")).unwrap();
+        let yaml =
+            CassandraYaml::parse(&yaml, Path::new("x"), Some(Path::new("/var/lib"))).unwrap();
         leftovers(&yaml, &[node.data()]).unwrap()
     }
 
@@ -255,7 +256,8 @@ mod tests {
             node.data().display(),
             link.display()
         );
-        let yaml = CassandraYaml::parse(&text, Path::new("x"), Path::new("/var/lib")).unwrap();
+        let yaml =
+            CassandraYaml::parse(&text, Path::new("x"), Some(Path::new("/var/lib"))).unwrap();
         assert_eq!(data_directories(&yaml).unwrap(), [node.data()]);
     }
 }

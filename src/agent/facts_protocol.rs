@@ -49,6 +49,8 @@ pub struct Hello {
     pub resolve_ip_addresses: bool,
     /// How nodetool is called here.
     pub nodetool: NodetoolSettings,
+    /// Cassandra's storage directory as it was when it ran, if that is known.
+    pub storage_directory: Option<PathBuf>,
     /// Seconds after which a share that lets nothing get on counts as hung.
     pub share_seconds: u64,
 }
@@ -62,8 +64,7 @@ pub struct NodetoolSettings {
     pub flags: Vec<String>,
     /// `-u`.
     pub username: Option<String>,
-    /// The password that goes with it; it reaches nodetool by a file that only this agent's user
-    /// can read.
+    /// The password that goes with it; it reaches nodetool by its standard input.
     pub password: Option<WireSecret>,
     /// `-pwf`, a file that is there already.
     pub password_file: Option<PathBuf>,
@@ -94,6 +95,9 @@ pub struct Facts {
     pub clock: UnixSeconds,
     /// What cassandra.yaml says.
     pub cassandra: CassandraFacts,
+    /// Where Cassandra has the directories that cassandra.yaml does not name, if it runs or was
+    /// told in [`Hello`]: another agent has to be told once Cassandra is stopped.
+    pub storage_directory: Option<PathBuf>,
     /// Whether Cassandra runs.
     pub running: Running,
     /// What earlier jobs left here.

@@ -84,11 +84,11 @@ impl Session {
     }
 
     async fn hello(&self, hello: Hello) -> Result<Reply, Fault> {
-        let path = hello.cassandra_yaml.clone();
-        let (yaml, data) = on_a_thread("yaml", move || {
-            let yaml = read_yaml(&path)?;
+        let (path, known) = (hello.cassandra_yaml.clone(), hello.storage_directory.clone());
+        let (yaml, storage, data) = on_a_thread("yaml", move || {
+            let (yaml, storage) = read_yaml(&path, known.as_deref())?;
             let data = data_directories(&yaml)?;
-            Ok((yaml, data))
+            Ok((yaml, storage, data))
         })
         .await?;
         let layout = Layout::new(hello.prefix.as_deref()).map_err(|error| {
@@ -110,7 +110,7 @@ impl Session {
             nodetool,
             data,
         };
-        let seen = facts(&hello, &yaml, &node.data, &*self.clock).await?;
+        let seen = facts(&hello, &yaml, storage, &node.data, &*self.clock).await?;
         if self.node.set(Arc::new(node)).is_err() {
             let what = "a hello was said already";
             return Err(AgentError::wrong(FaultKind::OutOfOrder, what, "").into());
@@ -175,8 +175,7 @@ impl Session {
                 let node = node?;
                 let (store, scratch) = (self.store(&node).await?, node.scratch.clone());
                 self.mine.lock().directories.insert(scratch.clone());
-                let clock = Arc::clone(&self.clock);
-                let probe = move || probe(&store, &scratch, &*clock);
+                let probe = move || probe(&store, &scratch);
                 Ok(self.on_the_share("for the share to take a probe", probe).await?.into())
             }
             Request::Snapshot(request) => Ok(node?.snapshots.take(&request, task).await?.into()),

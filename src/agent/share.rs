@@ -1,7 +1,6 @@
 //! Is it the share that the other nodes see, and can it hold a backup? Found out by trying.
 
 use std::io::Write;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::error::AgentError;
@@ -9,11 +8,14 @@ use super::mount::Mount;
 use super::place::or_empty;
 use super::protocol::{Fault, FaultKind, ShareFacts};
 use crate::medusa::Layout;
-use crate::model::{Clock, ObjectKey, UnixSeconds};
+use crate::model::{ObjectKey, UnixSeconds};
 use crate::store::{Kind, Store, StoreError};
 
 /// Names that Cassandra has side by side: case counts in quoted tables, and SAI has a `+`.
 const TWO_NAMES: [&str; 2] = ["Probe+A.db", "probe+a.db"];
+
+/// A node of many tables has more files than this.
+const FEW_FILES: u64 = 50_000;
 
 /// Where a nonce lies.
 pub(super) fn nonce_key(layout: &Layout, nonce: &str) -> Result<ObjectKey, AgentError> {
@@ -68,16 +70,12 @@ pub(super) fn read_nonces(
 }
 
 /// Does with a small file whatever a backup does with files, and tells what the share is.
-pub(super) fn probe(
-    store: &Store,
-    temporary: &ObjectKey,
-    clock: &dyn Clock,
-) -> Result<ShareFacts, AgentError> {
+pub(super) fn probe(store: &Store, temporary: &ObjectKey) -> Result<ShareFacts, AgentError> {
     let directory = temporary.join("probe")?;
     store.remove_tree(&directory)?;
     let probed = try_files(store, temporary, &directory);
     let removed = store.remove_tree(&directory);
-    let tried = probed?;
+    let has_exact_names = probed?;
     removed?;
     let root = store.path();
     let mount = mount_of(root)?;
@@ -92,40 +90,59 @@ pub(super) fn probe(
         total_bytes: space.total,
         available_bytes: space.available,
         available_files: (space.files > 0).then_some(space.files_free),
-        writes_as_uid: tried.uid,
-        squashes_root: rustix::process::geteuid().is_root() && tried.uid != 0,
-        has_links: tried.has_links,
-        has_exact_names: tried.has_exact_names,
-        clock: tried.clock,
-        node_clock: clock.now(),
+        has_exact_names,
     })
 }
 
-struct Tried {
-    uid: u32,
-    has_links: bool,
-    has_exact_names: bool,
-    clock: UnixSeconds,
+impl ShareFacts {
+    /// What should be known before backups are kept there: each in words, and what to do about it.
+    pub fn misgivings(&self) -> Vec<(String, &'static str)> {
+        let mut found = Vec::new();
+        let (root, source) = (self.root.display(), &self.source);
+        if self.is_soft {
+            found.push((
+                format!(
+                    "{source}, where {root} lies, is mounted `soft`: a write is given up when \
+                         the server is slow, and the backup fails"
+                ),
+                "mount it `hard`, the default",
+            ));
+        }
+        if let Some(files) = self.available_files.filter(|files| *files < FEW_FILES) {
+            found.push((
+                format!("the file system of {root} has room for {files} more files"),
+                "free inodes there, or make it with more: every file of an SSTable is a file of a \
+                 backup",
+            ));
+        }
+        if !self.has_exact_names {
+            found.push((
+                format!("names that differ in case only are one file at {root}"),
+                "use a share that keeps case: Cassandra has such names side by side, and their \
+                 backup fails",
+            ));
+        }
+        found
+    }
 }
 
+/// Tells whether two names that differ in case only are two files.
 fn try_files(
     store: &Store,
     temporary: &ObjectKey,
     directory: &ObjectKey,
-) -> Result<Tried, AgentError> {
+) -> Result<bool, AgentError> {
     let [first, second] = TWO_NAMES.map(|name| directory.join(name));
     let (first, second) = (first?, second?);
     let wrong = || StoreError::about("write", first.as_str());
     let mut draft = store.draft(temporary)?;
     draft.write_all(first.file_name().as_bytes()).map_err(wrong())?;
-    let uid = draft.file().and_then(std::fs::File::metadata).map_err(wrong())?.uid();
-    let written = draft.publish_new(&first)?;
+    draft.publish_new(&first)?;
     let has_exact_names = match store.put_new(temporary, &second, second.file_name().as_bytes()) {
         Ok(_) => true,
         Err(error) if error.is_exists() => false,
         Err(error) => return Err(error.into()),
     };
-    let has_links = store.link_new(&first, &directory.join("linked")?).is_ok();
     let read = store.read(&first, 64)?;
     if read != first.file_name().as_bytes() {
         let what = format!("{} does not hold what was just written there", store.path().display());
@@ -133,7 +150,7 @@ fn try_files(
         return Err(AgentError::wrong(FaultKind::Damaged, what, remedy));
     }
     store.remove(&first)?;
-    Ok(Tried { uid, has_links, has_exact_names, clock: written.modified.into() })
+    Ok(has_exact_names)
 }
 
 fn mount_of(root: &Path) -> Result<Mount, AgentError> {
@@ -151,7 +168,6 @@ fn mount_of(root: &Path) -> Result<Mount, AgentError> {
 mod tests {
     use super::*;
     use crate::agent::fixture::Fixture;
-    use crate::model::SystemClock;
 
     #[test]
     fn a_nonce_is_found_where_it_was_left_and_nowhere_else() {
@@ -173,10 +189,27 @@ mod tests {
     fn a_probe_leaves_nothing_and_tells_of_a_local_disk() {
         let fixture = Fixture::new();
         let place = fixture.place("x");
-        let facts = probe(&place.store, &place.temporary, &SystemClock).unwrap();
-        assert!(facts.has_links && facts.has_exact_names && !facts.squashes_root);
+        let facts = probe(&place.store, &place.temporary).unwrap();
+        assert!(facts.has_exact_names && !facts.is_soft);
         assert!(facts.available_bytes > 0 && !facts.is_network);
-        assert!(facts.clock.0.abs_diff(facts.node_clock.0) < 60);
         assert!(fixture.stored().is_empty(), "{:?}", fixture.stored());
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_share_is_said_and_nothing_of_a_good_one() {
+        let fixture = Fixture::new();
+        let place = fixture.place("x");
+        let facts = probe(&place.store, &place.temporary).unwrap();
+        let good = ShareFacts { available_files: Some(FEW_FILES), ..facts };
+        assert_eq!(good.misgivings(), []);
+        let unknown = ShareFacts { available_files: None, ..good.clone() };
+        assert_eq!(unknown.misgivings(), []);
+        let is_soft = ShareFacts { is_soft: true, ..good.clone() };
+        let full = ShareFacts { available_files: Some(7), ..good.clone() };
+        let blind = ShareFacts { has_exact_names: false, ..good };
+        for (facts, words) in [(is_soft, "`soft`"), (full, "7 more files"), (blind, "case only")] {
+            let [(what, remedy)] = &facts.misgivings()[..] else { panic!("{facts:?}") };
+            assert!(what.contains(words) && !remedy.is_empty(), "{what}");
+        }
     }
 }

@@ -307,7 +307,7 @@ mod tests {
         };
         fs::create_dir_all(folder.join("ks/a-1/snapshots")).unwrap();
         fs::create_dir_all(table).unwrap();
-        let nodetool = Nodetool::new(settings, folder);
+        let nodetool = Nodetool::new(settings);
         Snapshots::new(nodetool, vec![folder.to_owned()], Arc::new(SystemClock))
     }
 

@@ -103,8 +103,9 @@ pub(super) fn snapshot_directories(
     Ok(directories)
 }
 
-/// Sub-directories, links to directories among them: some operators put tables on other disks.
-fn directories_in(directory: &Path) -> Result<Vec<PathBuf>, AgentError> {
+/// Sub-directories, links to directories among them: some operators put tables on other disks. None
+/// of what is not there.
+pub(super) fn directories_in(directory: &Path) -> Result<Vec<PathBuf>, AgentError> {
     let mut found = Vec::new();
     for entry in entries(directory)? {
         let path = entry.path();

@@ -1,4 +1,4 @@
-//! One Cassandra, as seen on its node: its programs, its configuration, its ring, its service, and
+//! One Cassandra, as seen on its node: its programs, its configuration, its ring, its process, and
 //! CQL with it over any stream.
 
 mod cluster_facts;
@@ -10,11 +10,10 @@ mod cql_tls;
 mod cql_value;
 mod nodetool;
 mod nodetool_error;
-mod password_file;
 mod process;
 mod ring;
+mod running;
 mod schema;
-mod service;
 mod yaml;
 
 pub use cluster_facts::{ClusterFacts, ColumnFacts, NodeFacts, TableFacts};
@@ -26,6 +25,8 @@ pub use nodetool::Nodetool;
 pub use nodetool_error::NodetoolError;
 pub use process::{Finished, ProcessError, Program};
 pub use ring::{ClusterDescription, MemberState, NodeInfo, RingMember};
+pub use running::{
+    RunningCassandra, packaged_storage_directory, running, storage_directory, with_config,
+};
 pub use schema::{schema_text, schema_text_with_internals};
-pub use service::{RunningCassandra, Service, ServiceError, running};
-pub use yaml::{CassandraYaml, USUAL_STORAGE_DIRECTORY, YamlError};
+pub use yaml::{CassandraYaml, YamlError};

@@ -1,13 +1,11 @@
 //! nodetool, asked on the node itself: JMX listens there only.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::nodetool_error::NodetoolError;
-use super::password_file::PasswordFile;
 use super::process::{Finished, ProcessError, Program};
 use super::ring::{ClusterDescription, NodeInfo, RingMember};
-use crate::config::{NodetoolPassword, NodetoolSettings};
+use crate::config::{NodetoolPassword, NodetoolSettings, Secret};
 
 /// Where Cassandra's packages and tarballs put nodetool. A login that is no login shell often has
 /// none of them in its `PATH`.
@@ -21,18 +19,20 @@ const USUAL_DIRECTORIES: [&str; 7] = [
     "/opt/dse/bin",
 ];
 
+/// What nodetool reads the password from: a pipe that lives as long as it does, so that no file
+/// with a password is left, whatever is killed.
+const PASSWORD_FILE: &str = "/dev/stdin";
+
 /// nodetool, with its options. Each question costs a Java start: a second, some on a busy node.
 #[derive(Debug, Clone)]
 pub struct Nodetool {
     settings: NodetoolSettings,
-    scratch: PathBuf,
 }
 
 impl Nodetool {
-    /// Asks as `settings` say. A password goes through a file of mode 0600 in `scratch` (an
-    /// existing directory that no other user may write), there only while nodetool runs.
-    pub fn new(settings: NodetoolSettings, scratch: impl Into<PathBuf>) -> Self {
-        Self { settings, scratch: scratch.into() }
+    /// Asks as `settings` say. A password reaches nodetool by its standard input.
+    pub fn new(settings: NodetoolSettings) -> Self {
+        Self { settings }
     }
 
     /// `status`: the ring as this node sees it, by address.
@@ -119,14 +119,14 @@ impl Nodetool {
         deadline: Duration,
     ) -> Result<String, NodetoolError> {
         let asked = || arguments.join(" ");
-        let (options, _password) = self.options()?;
+        let (options, password) = self.options()?;
         let executable = self.settings.executable.clone();
         let words = [executable.clone()]
             .into_iter()
             .chain(options)
             .chain(arguments.iter().map(|word| (*word).to_owned()));
         // What it says of failures is matched by its English text.
-        let program = Program::new(words).env("LC_ALL", "C");
+        let program = Program::new(words).env("LC_ALL", "C").stdin(password);
         let finished = match program.clone().run(deadline).await {
             Err(ProcessError::Absent(name)) if !executable.contains('/') => {
                 let usual = USUAL_DIRECTORIES.iter().map(|bin| format!("{bin}/{executable}"));
@@ -142,11 +142,10 @@ impl Nodetool {
         if finished.success() { Ok(finished.stdout) } else { Err(self.why(&asked(), &finished)) }
     }
 
-    /// Medusa's order: flags, `--ssl`, `-u`, `-pwf`, `-h`, `-p`. The file goes when it is dropped.
-    fn options(&self) -> Result<(Vec<String>, Option<PasswordFile>), NodetoolError> {
+    /// Medusa's order: flags, `--ssl`, `-u`, `-pwf`, `-h`, `-p`; and what nodetool reads.
+    fn options(&self) -> Result<(Vec<String>, String), NodetoolError> {
         let NodetoolSettings { flags, ssl, username, password, host, port, .. } = &self.settings;
-        let mut options = flags.clone();
-        let mut file = None;
+        let (mut options, mut stdin) = (flags.clone(), String::new());
         if *ssl {
             options.push("--ssl".to_owned());
         }
@@ -154,15 +153,13 @@ impl Nodetool {
             options.extend(["-u".to_owned(), user.clone()]);
             let path = match password {
                 Some(NodetoolPassword::Given(password)) => {
-                    let made = PasswordFile::make(&self.scratch, user, password)?;
-                    Some(file.insert(made).path().to_owned())
+                    stdin = password_line(user, password)?;
+                    Some(PASSWORD_FILE.to_owned())
                 }
-                Some(NodetoolPassword::File(path)) => Some(path.clone()),
+                Some(NodetoolPassword::File(path)) => Some(path.to_string_lossy().into_owned()),
                 None => None,
             };
-            if let Some(path) = path {
-                options.extend(["-pwf".to_owned(), path.to_string_lossy().into_owned()]);
-            }
+            options.extend(path.into_iter().flat_map(|path| ["-pwf".to_owned(), path]));
         }
         if let Some(host) = host {
             options.extend(["-h".to_owned(), host.clone()]);
@@ -170,7 +167,7 @@ impl Nodetool {
         if let Some(port) = port {
             options.extend(["-p".to_owned(), port.to_string()]);
         }
-        Ok((options, file))
+        Ok((options, stdin))
     }
 
     fn why(&self, asked: &str, finished: &Finished) -> NodetoolError {
@@ -183,13 +180,22 @@ impl Nodetool {
     }
 }
 
+/// As nodetool's file has it, whose words are parted by blanks.
+fn password_line(user: &str, password: &Secret) -> Result<String, NodetoolError> {
+    let unfit = |text: &str| text.is_empty() || text.contains(char::is_whitespace);
+    if unfit(user) || unfit(password.expose()) {
+        return Err(NodetoolError::UnfitPassword);
+    }
+    Ok(format!("{user} {}\n", password.expose()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Secret;
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
     use std::path::Path;
+    use test_case::test_case;
 
     const LONG: Duration = Duration::from_secs(20);
 
@@ -212,7 +218,7 @@ mod tests {
     #[tokio::test]
     async fn options_come_in_medusa_s_order_and_the_password_never_among_them() {
         let directory = tempfile::tempdir().unwrap();
-        let script = "echo \"$@\"; cat \"$6\"; stat -c %a \"$6\"";
+        let script = "echo \"$@\"; cat \"$6\"";
         let settings = NodetoolSettings {
             ssl: true,
             username: Some("jmx".to_owned()),
@@ -221,18 +227,18 @@ mod tests {
             port: Some(7199),
             ..nodetool(directory.path(), script)
         };
-        let tool = Nodetool::new(settings, directory.path());
+        let tool = Nodetool::new(settings);
         let stdout = tool.run(&["snapshot", "-t", "x"], LONG).await.unwrap();
         let mut lines = stdout.lines();
-        let words: Vec<_> = lines.next().unwrap().split(' ').collect();
         assert_eq!(
-            [&words[..5], &words[6..]].concat(),
+            lines.next().unwrap().split(' ').collect::<Vec<_>>(),
             [
                 "-Dcom.sun.jndi.rmiURLParsing=legacy",
                 "--ssl",
                 "-u",
                 "jmx",
                 "-pwf",
+                "/dev/stdin",
                 "-h",
                 "127.0.0.1",
                 "-p",
@@ -242,8 +248,7 @@ mod tests {
                 "x"
             ]
         );
-        assert_eq!(lines.collect::<Vec<_>>(), ["jmx s3cret", "600"]);
-        assert!(!Path::new(words[5]).exists(), "the password file is left");
+        assert_eq!(lines.collect::<Vec<_>>(), ["jmx s3cret"]);
     }
 
     #[tokio::test]
@@ -256,24 +261,18 @@ mod tests {
             password: Some(NodetoolPassword::File(file.clone())),
             ..nodetool(directory.path(), "cat \"$5\"")
         };
-        let tool = Nodetool::new(settings, directory.path());
+        let tool = Nodetool::new(settings);
         assert_eq!(tool.run(&["version"], LONG).await.unwrap(), "jmx s3cret");
         assert!(file.exists());
     }
 
-    #[tokio::test]
-    async fn the_password_file_goes_also_when_the_question_is_dropped() {
-        let directory = tempfile::tempdir().unwrap();
-        let settings = NodetoolSettings {
-            username: Some("jmx".to_owned()),
-            password: Some(NodetoolPassword::Given(Secret::new("s3cret"))),
-            ..nodetool(directory.path(), "sleep 100")
-        };
-        let tool = Nodetool::new(settings, directory.path());
-        let error = tool.run(&["drain"], Duration::from_millis(200)).await.unwrap_err();
-        assert!(matches!(error, NodetoolError::NoAnswer { .. }), "{error}");
-        let left = fs::read_dir(directory.path()).unwrap().count();
-        assert_eq!(left, 1, "only nodetool itself");
+    #[test_case("jmx", "two words"; "blank in the password")]
+    #[test_case("jmx", "line\nend"; "line end in the password")]
+    #[test_case("a b", "x"; "blank in the user")]
+    #[test_case("jmx", ""; "empty")]
+    fn a_password_that_nodetool_would_read_otherwise_is_refused(user: &str, password: &str) {
+        let error = password_line(user, &Secret::new(password)).unwrap_err();
+        assert!(matches!(error, NodetoolError::UnfitPassword));
     }
 
     #[tokio::test]
@@ -283,7 +282,7 @@ mod tests {
             executable: "nodetool-that-is-nowhere".to_owned(),
             ..nodetool(directory.path(), "")
         };
-        let error = Nodetool::new(settings, directory.path()).version(LONG).await.unwrap_err();
+        let error = Nodetool::new(settings).version(LONG).await.unwrap_err();
         assert!(matches!(error, NodetoolError::Absent(_)), "{error}");
     }
 
@@ -291,14 +290,14 @@ mod tests {
     async fn the_version_is_found_among_other_lines() {
         let directory = tempfile::tempdir().unwrap();
         let settings = nodetool(directory.path(), "echo WARN; echo 'ReleaseVersion: 5.0.6'");
-        let tool = Nodetool::new(settings, directory.path());
+        let tool = Nodetool::new(settings);
         assert_eq!(tool.version(LONG).await.unwrap(), "5.0.6");
     }
 
     #[tokio::test]
     async fn clearing_without_a_tag_is_refused() {
         let directory = tempfile::tempdir().unwrap();
-        let tool = Nodetool::new(nodetool(directory.path(), ""), directory.path());
+        let tool = Nodetool::new(nodetool(directory.path(), ""));
         assert!(tool.clear_snapshot("", LONG).await.is_err());
     }
 }

@@ -1,7 +1,5 @@
 //! Why nodetool gave no answer: its exit statuses say little, so its words are read.
 
-use std::path::PathBuf;
-
 use thiserror::Error;
 
 use super::process::{Finished, ProcessError};
@@ -42,14 +40,6 @@ pub enum NodetoolError {
          nor password may hold one; change it"
     )]
     UnfitPassword,
-    /// The file for the password could not be written.
-    #[error("cannot write a file for nodetool's password in {}", .directory.display())]
-    PasswordFile {
-        /// Where.
-        directory: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
     /// A snapshot of this tag is there already.
     #[error("a snapshot of this name is there already: {said}")]
     SnapshotExists {

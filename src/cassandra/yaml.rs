@@ -10,9 +10,6 @@ use yaml_rust2::{Yaml, YamlLoader};
 /// A longer file is no configuration.
 const SIZE_LIMIT: u64 = 4 << 20;
 
-/// Where packages have Cassandra's storage directory; a tarball has `data` beside `bin`.
-pub const USUAL_STORAGE_DIRECTORY: &str = "/var/lib/cassandra";
-
 /// What a backup or a restore needs of cassandra.yaml, with Cassandra's defaults.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CassandraYaml {
@@ -28,8 +25,8 @@ pub struct CassandraYaml {
     pub saved_caches_directory: PathBuf,
     /// `hints_directory`.
     pub hints_directory: PathBuf,
-    /// `cdc_raw_directory`.
-    pub cdc_raw_directory: PathBuf,
+    /// `cdc_raw_directory`; none if it is not named, not used, and not known where it would be.
+    pub cdc_raw_directory: Option<PathBuf>,
     /// `num_tokens`.
     pub num_tokens: Option<u32>,
     /// `initial_token`, split at commas.
@@ -93,12 +90,28 @@ pub enum YamlError {
         /// What would be right.
         expected: &'static str,
     },
+    /// A directory is left to Cassandra's storage directory, and that is not known.
+    #[error(
+        "{} does not name {key}, and where Cassandra has it is known only while it runs; name it \
+         there, or start Cassandra", .path.display()
+    )]
+    Unplaced {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: &'static str,
+    },
 }
 
 impl CassandraYaml {
     /// Reads a cassandra.yaml. Directories that it does not name are below `storage_directory`
     /// (Java's `cassandra.storagedir`), as Cassandra has them.
-    pub fn load(path: &Path, storage_directory: &Path) -> Result<Self, YamlError> {
+    ///
+    /// # Errors
+    ///
+    /// [`YamlError::Unplaced`] if that is wanted and not known: one that is guessed may be of
+    /// another Cassandra.
+    pub fn load(path: &Path, storage_directory: Option<&Path>) -> Result<Self, YamlError> {
         let unreadable = |source| YamlError::Unreadable { path: path.to_owned(), source };
         let mut text = String::new();
         let file = File::open(path).map_err(unreadable)?;
@@ -110,35 +123,47 @@ impl CassandraYaml {
     }
 
     /// The same from its text; `path` is for messages.
-    pub fn parse(text: &str, path: &Path, storage_directory: &Path) -> Result<Self, YamlError> {
+    pub fn parse(
+        text: &str,
+        path: &Path,
+        storage_directory: Option<&Path>,
+    ) -> Result<Self, YamlError> {
         let malformed = |what: String| YamlError::Malformed { path: path.to_owned(), what };
         let documents =
             YamlLoader::load_from_str(text).map_err(|error| malformed(error.to_string()))?;
         let root = documents.first().filter(|root| root.is_hash());
         let root = root.ok_or_else(|| malformed("it has no keys".to_owned()))?;
         let at = Keys { path, root };
-        let below = |name: &str| storage_directory.join(name);
-        let directory = |key, default: &str| -> Result<PathBuf, YamlError> {
-            Ok(at.text(key)?.map_or_else(|| below(default), PathBuf::from))
+        let below = |key, name: &str| match storage_directory {
+            Some(storage) => Ok(storage.join(name)),
+            None => Err(YamlError::Unplaced { path: path.to_owned(), key }),
         };
-        let mut data = at.texts("data_file_directories")?;
+        let directory = |key, default: &str| {
+            at.text(key)?.map_or_else(|| below(key, default), |named| Ok(PathBuf::from(named)))
+        };
+        let mut data: Vec<_> =
+            at.texts("data_file_directories")?.into_iter().map(PathBuf::from).collect();
         if data.is_empty() {
-            data.push(below("data").to_string_lossy().into_owned());
+            data.push(below("data_file_directories", "data")?);
         }
+        let cdc_raw_directory = match directory("cdc_raw_directory", "cdc_raw") {
+            Err(YamlError::Unplaced { .. }) if !at.flag("cdc_enabled")? => None,
+            placed => Some(placed?),
+        };
         let encryption = Keys { path, root: &root["client_encryption_options"] };
         let client_tls_enabled = encryption.flag("enabled")?;
         let partitioner = at.text("partitioner")?.unwrap_or_default();
         let partitioner = partitioner.rsplit('.').next().filter(|name| !name.is_empty());
         Ok(Self {
             cluster_name: at.text("cluster_name")?.unwrap_or_else(|| "Test Cluster".to_owned()),
-            data_file_directories: data.into_iter().map(PathBuf::from).collect(),
+            data_file_directories: data,
             local_system_data_file_directory: at
                 .text("local_system_data_file_directory")?
                 .map(PathBuf::from),
             commitlog_directory: directory("commitlog_directory", "commitlog")?,
             saved_caches_directory: directory("saved_caches_directory", "saved_caches")?,
             hints_directory: directory("hints_directory", "hints")?,
-            cdc_raw_directory: directory("cdc_raw_directory", "cdc_raw")?,
+            cdc_raw_directory,
             num_tokens: at.number("num_tokens")?,
             initial_tokens: commas(&at.text("initial_token")?.unwrap_or_default()),
             partitioner: partitioner.unwrap_or("Murmur3Partitioner").to_owned(),
@@ -248,7 +273,25 @@ mod tests {
     use test_case::test_case;
 
     fn parse(text: &str) -> Result<CassandraYaml, YamlError> {
-        CassandraYaml::parse(text, Path::new("cassandra.yaml"), Path::new("/var/lib/cassandra"))
+        let storage = Path::new("/var/lib/cassandra");
+        CassandraYaml::parse(text, Path::new("cassandra.yaml"), Some(storage))
+    }
+
+    #[test]
+    fn a_directory_that_nobody_can_tell_is_refused_if_it_is_used() {
+        let parse = |text: &str| CassandraYaml::parse(text, Path::new("cassandra.yaml"), None);
+        let named = "commitlog_directory: /c\nsaved_caches_directory: /s\nhints_directory: /h\n";
+        let whole = format!("data_file_directories: [/d]\n{named}");
+        assert_eq!(parse(&whole).unwrap().cdc_raw_directory, None);
+        for (text, key) in [
+            (named.to_owned(), "data_file_directories"),
+            (format!("{whole}cdc_enabled: true\n"), "cdc_raw_directory"),
+            ("data_file_directories: [/d]\n".to_owned(), "commitlog_directory"),
+        ] {
+            let error = parse(&text).unwrap_err();
+            assert!(matches!(&error, YamlError::Unplaced { key: lacks, .. } if *lacks == key));
+            assert!(error.to_string().contains("start Cassandra"), "{error}");
+        }
     }
 
     #[test]
@@ -256,7 +299,7 @@ mod tests {
         let yaml = parse("cluster_name: 'lab'").unwrap();
         assert_eq!(yaml.data_file_directories, [Path::new("/var/lib/cassandra/data")]);
         assert_eq!(yaml.commitlog_directory, Path::new("/var/lib/cassandra/commitlog"));
-        assert_eq!(yaml.cdc_raw_directory, Path::new("/var/lib/cassandra/cdc_raw"));
+        assert_eq!(yaml.cdc_raw_directory, Some("/var/lib/cassandra/cdc_raw".into()));
         assert_eq!((yaml.native_transport_port, yaml.storage_port), (9042, 7000));
         assert_eq!(yaml.partitioner, "Murmur3Partitioner");
         assert!(!yaml.client_tls_required && yaml.seeds.is_empty());

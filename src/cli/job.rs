@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::cluster::AGENT_FILE;
 use crate::jobs::{JobProcess, Jobs, JobsError, run_job};
 use crate::model::{Outcome, SystemClock};
 use crate::observe::{LogTo, start_log};
@@ -42,9 +43,22 @@ pub(super) async fn job(folder: &Path) -> Result<(), Failure> {
 /// The caller ends the process without waiting for threads: one may hang on the share.
 pub(super) async fn agent() -> Result<(), Failure> {
     start_log(LogTo::Stderr, "warn");
+    remove_pushed_file();
     let ended = crate::agent::serve(tokio::io::stdin(), tokio::io::stdout()).await;
     match ended.exit_status() {
         0 => Ok(()),
         _ => Err(Failure::new(Exit::Unwished, format!("the conversation ended: {ended:?}"))),
+    }
+}
+
+/// Removes the file that this agent was started from, if it is one that a job has pushed: nothing
+/// is left on the node, also where the job dies this very moment. One that another job has put in
+/// its place meanwhile is that job's: the system then tells another name of ours.
+fn remove_pushed_file() {
+    let Ok(own) = std::env::current_exe() else { return };
+    if own.file_name().is_some_and(|name| name == AGENT_FILE)
+        && let Err(error) = std::fs::remove_file(&own)
+    {
+        tracing::warn!(file = %own.display(), %error, "the agent's file stays");
     }
 }

@@ -185,5 +185,6 @@ pub(super) fn reach(settings: &Settings, job: JobId, scope: &Scope) -> Result<Re
         scope: scope.clone(),
         home: environment.get("HOME").map(PathBuf::from),
         agent_socket: environment.get("SSH_AUTH_SOCK").map(PathBuf::from),
+        storage_directories: Arc::default(),
     })
 }

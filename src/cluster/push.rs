@@ -1,4 +1,5 @@
-//! Brings this program to a node, for as long as it takes to start it there.
+//! Brings this program to a node, for as long as it takes to start it there: an agent removes the
+//! file that it was started from.
 
 use std::time::Duration;
 
@@ -81,25 +82,38 @@ async fn push_to(
         return Ok(Err(made.last_words()));
     }
     let path = format!("{directory}/{AGENT_FILE}");
-    match remote.upload(program.clone(), &path, 0o700, UPLOAD_WITHIN).await {
-        Ok(()) => {}
-        Err(error) if error.kind == SshErrorKind::Failed => return Ok(Err(error.message)),
-        Err(error) => return Err(ClusterError::Ssh(error)),
+    let mut again = true;
+    loop {
+        match remote.upload(program.clone(), &path, 0o700, UPLOAD_WITHIN).await {
+            Ok(()) => {}
+            Err(error) if error.kind == SshErrorKind::Failed => return Ok(Err(error.message)),
+            Err(error) => return Err(ClusterError::Ssh(error)),
+        }
+        let version = remote
+            .run(&RemoteCommand::new([path.as_str(), "--version"]), Bytes::new(), BRIEFLY)
+            .await
+            .map_err(ClusterError::Ssh)?;
+        if version.exit.success() && version.stdout.starts_with(b"medusafs ") {
+            return Ok(Ok(Pushed { path }));
+        }
+        // The agent of another job, or of a check, had the same file and has removed it.
+        if !(std::mem::take(&mut again) && is_gone(remote, &path).await) {
+            let why = version.last_words();
+            remove(remote, &path).await;
+            return Ok(Err(format!("it cannot be run there ({why}); is it mounted noexec?")));
+        }
     }
-    let version = remote
-        .run(&RemoteCommand::new([path.as_str(), "--version"]), Bytes::new(), BRIEFLY)
-        .await
-        .map_err(ClusterError::Ssh)?;
-    if version.exit.success() && version.stdout.starts_with(b"medusafs ") {
-        return Ok(Ok(Pushed { path }));
-    }
-    let why = format!("it cannot be run there ({}); is it mounted noexec?", version.last_words());
-    remove(remote, &path).await;
-    Ok(Err(why))
 }
 
-/// Takes the file away again; the agent that runs from it goes on. Whatever hinders this hinders
-/// nothing else: the next job replaces the file.
+/// Whether the file is not there any more.
+pub(super) async fn is_gone(remote: &dyn Remote, path: &str) -> bool {
+    let there = RemoteCommand::new(["test", "!", "-e", path]);
+    let asked = remote.run(&there, Bytes::new(), BRIEFLY).await;
+    asked.is_ok_and(|answer| answer.exit.success())
+}
+
+/// Takes away a file that no agent was started from. Whatever hinders this hinders nothing else: the
+/// next job replaces the file.
 pub(super) async fn remove(remote: &dyn Remote, path: &str) {
     let removed =
         remote.run(&RemoteCommand::new(["rm", "-f", "--", path]), Bytes::new(), BRIEFLY).await;

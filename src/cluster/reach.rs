@@ -1,10 +1,12 @@
 //! From an address to a node whose agent answers.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 
 use crate::agent::protocol::{Facts, Hello, NodetoolSettings, WireSecret};
 use crate::config::{Config, NodetoolPassword};
@@ -12,7 +14,7 @@ use crate::model::{JobId, SystemClock};
 use crate::ssh::{Connection, Identity, Patience, Remote, RemoteCommand, Target, probe_sudo};
 use crate::tasks::Scope;
 
-use super::push::{push, remove};
+use super::push::{is_gone, push, remove};
 use super::{AgentLine, ClusterError, Deaf};
 
 /// For the first answer of an agent: it reads cassandra.yaml and looks at disks.
@@ -33,6 +35,9 @@ pub struct Reach {
     pub home: Option<PathBuf>,
     /// `SSH_AUTH_SOCK`, where no key file is configured.
     pub agent_socket: Option<PathBuf>,
+    /// Where the nodes' Cassandras have what cassandra.yaml does not name, by what the nodes are
+    /// called here: seen while they ran, wanted when one is stopped and its agent was lost.
+    pub storage_directories: Arc<Mutex<BTreeMap<String, PathBuf>>>,
 }
 
 impl std::fmt::Debug for Reach {
@@ -91,7 +96,7 @@ impl Reach {
     }
 
     /// Logs in, brings the agent, starts it and asks it for its first facts. `store` is the
-    /// store's root as that node names it. The agent's file is gone again when this returns.
+    /// store's root as that node names it. The agent has removed its file when this returns.
     pub async fn node(&self, host: &str, port: u16, store: &Path) -> Result<Reached, ClusterError> {
         let target = self.target(host, port);
         let connection = Connection::open(target, &SystemClock).await.map_err(ClusterError::Ssh)?;
@@ -107,10 +112,21 @@ impl Reach {
     ) -> Result<Reached, ClusterError> {
         let wanted = self.config.medusafs.agent_dir.as_ref();
         let wanted = wanted.map(|path| path.to_string_lossy().into_owned());
-        let pushed = push(&*remote, &self.program, wanted.as_deref()).await?;
-        let started = self.start_pushed(Arc::clone(&remote), &pushed.path, store).await;
-        remove(&*remote, &pushed.path).await;
-        started
+        let mut again = true;
+        loop {
+            let pushed = push(&*remote, &self.program, wanted.as_deref()).await?;
+            let error = match self.start_pushed(Arc::clone(&remote), &pushed.path, store).await {
+                // It has removed its file.
+                Ok(reached) => return Ok(reached),
+                Err(error) => error,
+            };
+            // The agent of another job, or of a check, had the same file and has removed it.
+            let was_taken = never_began(&error) && is_gone(&*remote, &pushed.path).await;
+            if !(std::mem::take(&mut again) && was_taken) {
+                remove(&*remote, &pushed.path).await;
+                return Err(error);
+            }
+        }
     }
 
     async fn start_pushed(
@@ -151,11 +167,16 @@ impl Reach {
                 }
                 None => error,
             })?;
-        let facts = agent.ask(self.hello(store), Some(HELLO_WITHIN), Arc::new(Deaf)).await?;
+        let known = self.storage_directories.lock().get(&name).cloned();
+        let hello = self.hello(store, known);
+        let facts = agent.ask(hello, Some(HELLO_WITHIN), Arc::new(Deaf)).await?;
+        if let Some(seen) = &facts.storage_directory {
+            self.storage_directories.lock().insert(name, seen.clone());
+        }
         Ok(Reached { remote, agent, facts })
     }
 
-    fn hello(&self, store: &Path) -> Hello {
+    fn hello(&self, store: &Path, storage_directory: Option<PathBuf>) -> Hello {
         let cassandra = &self.config.cassandra;
         let nodetool = &cassandra.nodetool;
         let (password, password_file) = match &nodetool.password {
@@ -181,9 +202,21 @@ impl Reach {
                 port: nodetool.port,
                 ssl: nodetool.ssl,
             },
+            storage_directory,
             share_seconds: self.config.medusafs.deadline.as_secs().max(60),
         }
     }
+}
+
+/// Whether no agent was there to greet: then its file may have been.
+fn never_began(error: &ClusterError) -> bool {
+    matches!(
+        error,
+        ClusterError::Sudo(_)
+            | ClusterError::Complained { .. }
+            | ClusterError::Silent { .. }
+            | ClusterError::Gone { .. }
+    )
 }
 
 fn last_line(text: &str) -> Option<String> {

@@ -70,6 +70,9 @@ pub(super) async fn see_share(
     for (name, answer) in probed {
         match answer {
             Ok(facts) => {
+                let misgivings = facts.misgivings().into_iter();
+                let about = Some(name.as_str());
+                findings.extend(misgivings.map(|(what, todo)| Finding::warning(about, what, todo)));
                 seen.facts.insert(name, facts);
             }
             Err(error) => findings.push(Finding::of(name.as_str(), &error)),

@@ -247,6 +247,7 @@ async fn context(
         scope: scope.clone(),
         home: process.environment.get("HOME").map(PathBuf::from),
         agent_socket: process.environment.get("SSH_AUTH_SOCK").map(PathBuf::from),
+        storage_directories: Arc::default(),
     };
     Ok(Context {
         config,

@@ -90,14 +90,6 @@ impl Store {
         draft.publish_replacing(key)
     }
 
-    /// Gives a file a second name, if nothing has it: else [`Kind::Exists`]. Not every share can.
-    pub fn link_new(&self, from: &ObjectKey, to: &ObjectKey) -> Result<(), StoreError> {
-        let wrong = || StoreError::about("link to", from);
-        let (from_parent, from_name) = self.parent(from).map_err(wrong())?;
-        let (to_parent, to_name) = self.parent(to).map_err(wrong())?;
-        fs::linkat(&from_parent, from_name, &to_parent, to_name, AtFlags::empty()).map_err(wrong())
-    }
-
     /// The time by the share's clock: what it gives to a file that is written now.
     pub fn share_time(&self, temporary: &ObjectKey) -> Result<SystemTime, StoreError> {
         self.draft(temporary)?.touch()

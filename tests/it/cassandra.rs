@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use medusafs::cassandra::{
     CassandraYaml, ClusterFacts, ColumnFacts, CqlError, CqlSession, CqlTlsSettings, Nodetool,
-    NodetoolError, Program, TableFacts, USUAL_STORAGE_DIRECTORY, running, schema_text,
-    schema_text_with_internals,
+    NodetoolError, Program, TableFacts, running, schema_text, schema_text_with_internals,
+    storage_directory,
 };
 use medusafs::config::{Config, CqlTls, Credentials, NodetoolPassword, Secret, Sources};
 use medusafs::model::SystemClock;
@@ -178,7 +178,7 @@ mod on_a_node {
         if password.is_some() {
             settings.password = password;
         }
-        Nodetool::new(settings, "/tmp")
+        Nodetool::new(settings)
     }
 
     #[tokio::test]
@@ -222,10 +222,10 @@ mod on_a_node {
         assert!(matches!(error, NodetoolError::WrongPassword { .. }), "{error}");
         let mut settings = config("medusa.ini").cassandra.nodetool;
         (settings.username, settings.password) = (None, None);
-        let error = Nodetool::new(settings.clone(), "/tmp").version(LONG).await.unwrap_err();
+        let error = Nodetool::new(settings.clone()).version(LONG).await.unwrap_err();
         assert!(matches!(error, NodetoolError::PasswordWanted), "{error}");
         settings.port = Some(1);
-        let error = Nodetool::new(settings, "/tmp").version(LONG).await.unwrap_err();
+        let error = Nodetool::new(settings).version(LONG).await.unwrap_err();
         assert!(matches!(error, NodetoolError::NotRunning { .. }), "{error}");
     }
 
@@ -235,9 +235,7 @@ mod on_a_node {
         let found = running().unwrap();
         assert_eq!(found.len(), 1, "{found:?}");
         let config = found[0].config.clone().unwrap();
-        let storage = found[0].storage_directory.clone();
-        let storage = storage.unwrap_or_else(|| USUAL_STORAGE_DIRECTORY.into());
-        let yaml = CassandraYaml::load(&config, &storage).unwrap();
+        let yaml = CassandraYaml::load(&config, storage_directory(&found).as_deref()).unwrap();
         for directory in yaml.all_data_directories() {
             assert!(directory.join("system").is_dir() || directory.is_dir(), "{directory:?}");
         }

@@ -115,16 +115,12 @@ impl LiveCassandra {
 /// The directories of a cassandra.yaml that a restore touches, each once, by its real path: a link
 /// in one would be given to root instead of what it leads to.
 pub fn directories(yaml: &CassandraYaml) -> Directories {
-    let emptied = [
-        &yaml.commitlog_directory,
-        &yaml.saved_caches_directory,
-        &yaml.hints_directory,
-        &yaml.cdc_raw_directory,
-    ];
+    let emptied = [&yaml.commitlog_directory, &yaml.saved_caches_directory, &yaml.hints_directory];
+    let emptied = emptied.into_iter().chain(&yaml.cdc_raw_directory);
     Directories {
         data: each_once(yaml.data_file_directories.iter().map(|path| real(path))),
         local_system: yaml.local_system_data_file_directory.as_deref().map(real),
-        emptied: each_once(emptied.into_iter().map(|path| real(path))),
+        emptied: each_once(emptied.map(|path| real(path))),
     }
 }
 

@@ -45,6 +45,7 @@ pub use live::{LiveCassandra, directories};
 pub use order::{BackupFile, Contents, Job, Order, OtherKeyspaces, Site};
 pub use places::{Directories, Folder};
 pub use process::Process;
+pub(super) use process::configuration;
 pub(super) use report::of_node as reports;
 pub use session::RestoreSession;
 pub use source::{Source, Sources};

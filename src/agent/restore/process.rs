@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::places::Directories;
-use crate::cassandra::{CassandraYaml, RunningCassandra, USUAL_STORAGE_DIRECTORY};
+use crate::cassandra::{CassandraYaml, RunningCassandra};
 
 /// A process, told from any other before and after it that had its number.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,13 +44,12 @@ fn started(stat: &str) -> Option<u64> {
 /// restore, to overlook this one destroys its data.
 pub(super) fn is_of(process: &RunningCassandra, yaml: &Path, directories: &Directories) -> bool {
     let root = PathBuf::from(format!("/proc/{}/root", process.pid));
-    let Some(its_yaml) = configuration(process, &root) else { return true };
+    let Some(its_yaml) = configuration(process) else { return true };
     let (Some(its), Some(this)) = (identity(&its_yaml), identity(yaml)) else { return true };
     if its == this {
         return true;
     }
-    let usual = PathBuf::from(USUAL_STORAGE_DIRECTORY);
-    let storage = process.storage_directory.as_ref().unwrap_or(&usual);
+    let storage = process.storage_directory.as_deref();
     let Ok(its_yaml) = CassandraYaml::load(&its_yaml, storage) else { return true };
     let its = named_in(&its_yaml);
     let its: BTreeSet<_> = its.iter().filter_map(|path| identity(&within(&root, path))).collect();
@@ -60,16 +59,17 @@ pub(super) fn is_of(process: &RunningCassandra, yaml: &Path, directories: &Direc
 
 /// The cassandra.yaml that a process was started with, as this process can open it: told by a
 /// property, else the first one in its class path.
-fn configuration(process: &RunningCassandra, root: &Path) -> Option<PathBuf> {
+pub(in crate::agent) fn configuration(process: &RunningCassandra) -> Option<PathBuf> {
+    let root = PathBuf::from(format!("/proc/{}/root", process.pid));
     if let Some(told) = &process.config {
-        return Some(within(root, told));
+        return Some(within(&root, told));
     }
     let cmdline = fs::read(format!("/proc/{}/cmdline", process.pid)).ok()?;
     let words: Vec<_> = cmdline.split(|byte| *byte == 0).map(String::from_utf8_lossy).collect();
     let option = |word: &str| matches!(word, "-cp" | "-classpath" | "--class-path");
     let place = words.iter().position(|word| option(word))?;
     let entries = words.get(place + 1)?.split(':').filter(|entry| entry.starts_with('/'));
-    let mut found = entries.map(|entry| within(root, Path::new(entry)).join("cassandra.yaml"));
+    let mut found = entries.map(|entry| within(&root, Path::new(entry)).join("cassandra.yaml"));
     found.find(|path| path.is_file())
 }
 
@@ -89,8 +89,8 @@ fn named_in(yaml: &CassandraYaml) -> Vec<PathBuf> {
         yaml.commitlog_directory.clone(),
         yaml.saved_caches_directory.clone(),
         yaml.hints_directory.clone(),
-        yaml.cdc_raw_directory.clone(),
     ]);
+    all.extend(yaml.cdc_raw_directory.clone());
     all
 }
 
@@ -184,7 +184,7 @@ mod tests {
         let ours = write("ours.yaml", "linked");
         let copy = write("copy.yaml", "disk");
         let other = write("other.yaml", "data2");
-        let yaml = CassandraYaml::load(&ours, home.path()).unwrap();
+        let yaml = CassandraYaml::load(&ours, Some(home.path())).unwrap();
         let directories = super::super::live::directories(&yaml);
         assert_eq!(directories.data, [at("disk").canonicalize().unwrap()]);
         let is_ours = |config: Option<&Path>| is_of(&with_config(config), &ours, &directories);

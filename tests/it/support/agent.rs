@@ -50,7 +50,8 @@ impl AgentNode {
         fs::write(&nodetool, NODETOOL).unwrap();
         fs::set_permissions(&nodetool, fs::Permissions::from_mode(0o755)).unwrap();
         let yaml = format!(
-            "cluster_name: lab\ndata_file_directories: [{}]\nlisten_address: 127.0.0.1\n",
+            "cluster_name: lab\ndata_file_directories: [{}]\nlisten_address: 127.0.0.1\n\
+             commitlog_directory: /none\nsaved_caches_directory: /none\nhints_directory: /none\n",
             node.path("data").display()
         );
         fs::write(node.path("cassandra.yaml"), yaml).unwrap();
@@ -104,6 +105,7 @@ impl AgentNode {
                 port: None,
                 ssl: false,
             },
+            storage_directory: None,
             share_seconds: 60,
         }
     }
