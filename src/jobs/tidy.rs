@@ -24,7 +24,8 @@ const HALF_FOR: Duration = Duration::from_hours(1);
 /// something is left somewhere are for the caller to spare.
 ///
 /// Always kept: the newest job that met the whole ring, from which `restore/` has its directories;
-/// the newest job of each node; and a restore as long as it can be undone.
+/// the newest job of each node; a restore as long as it can be undone; and a backup that ended
+/// incomplete.
 pub(super) fn superfluous(jobs: &[JobStatus], now: UnixSeconds, undo_keep: Duration) -> Vec<JobId> {
     let old = seconds(KEPT_FOR.max(undo_keep.saturating_add(LONGER_THAN_UNDO)));
     let mut of_kind: BTreeMap<&'static str, usize> = BTreeMap::new();
@@ -53,6 +54,8 @@ pub(super) fn superfluous(jobs: &[JobStatus], now: UnixSeconds, undo_keep: Durat
             || is_newest_of_a_node
             || is_ring
             || can_be_undone
+            // That the ring changed meanwhile, no other place tells.
+            || job.state == JobState::Incomplete
             || !(is_beyond || age > old);
         if !is_kept {
             found.push(job.id.clone());
@@ -128,6 +131,7 @@ mod tests {
         let jobs = [
             job(90, Backup, JobState::Running, &["n1"]),
             job(80, Backup, JobState::Complete, &["n1", "n9"]),
+            job(75, Backup, JobState::Incomplete, &["n1"]),
             job(70, Backup, JobState::Complete, &["n1", "n2"]),
             job(60, Restore, JobState::Done, &["n1"]),
             job(50, Restore, JobState::Failed, &["n1"]),
