@@ -37,7 +37,7 @@ pub enum CatalogError {
         why: String,
     },
     /// It names more files than there is memory for.
-    #[error("the backup {0} of {1} names more files than fit into {2} of memory")]
+    #[error("the backup {0} of {1} names more files than fit into {2} of memory: raise `memory`")]
     TooManyFiles(BackupName, Fqdn, ByteSize),
     /// Names so long that no directory can hold them.
     #[error("a name in the store is too long")]

@@ -80,6 +80,11 @@ impl NodeFiles {
         self.tables.iter().map(|row| TableRef { files: self, row })
     }
 
+    /// The table at a place in the order of [`NodeFiles::tables`], without counting up to it.
+    pub fn table_at(&self, place: usize) -> Option<TableRef<'_>> {
+        Some(TableRef { files: self, row: self.tables.get(place)? })
+    }
+
     /// The keyspaces, sorted, each once.
     pub fn keyspaces(&self) -> impl Iterator<Item = &Keyspace> {
         let before = std::iter::once(None).chain(self.tables.iter().map(|row| Some(&row.keyspace)));
@@ -221,6 +226,11 @@ impl<'a> TableRef<'a> {
     pub fn files(self) -> impl DoubleEndedIterator<Item = FileRef<'a>> + ExactSizeIterator + Clone {
         let files = self.files;
         files.rows(self.row).iter().map(move |row| FileRef { files, row })
+    }
+
+    /// The file at a place in the order of [`TableRef::files`], without counting up to it.
+    pub fn nth_file(self, place: usize) -> Option<FileRef<'a>> {
+        Some(FileRef { files: self.files, row: self.files.rows(self.row).get(place)? })
     }
 
     /// The directories of its secondary indexes, sorted, each once.

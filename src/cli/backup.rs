@@ -2,6 +2,7 @@
 
 use crate::config::{BackupMode, BackupPolicy, RestorePolicy};
 use crate::jobs::{BackupRequest, Jobs, JobsError, RestoreRequest, Work};
+use crate::medusa::Mode;
 use crate::model::{
     BackupName, Clock, Fqdn, JobId, JobKind, JobState, JobStatus, SystemClock, UnixSeconds,
 };
@@ -55,7 +56,13 @@ pub(super) async fn backup(args: BackupArgs, output: Output) -> Result<(), Failu
         return Err(Failure::new(Exit::Usage, format!("{name} is a node's name")));
     }
     let jobs = settings.jobs()?;
-    let mode = if args.full { BackupMode::Full } else { settings.config.medusafs.mode };
+    let mode = match backups.get(&name).map(|stored| stored.mode) {
+        _ if args.full => BackupMode::Full,
+        // The node's part is like those of the others.
+        Some(Mode::Full) => BackupMode::Full,
+        Some(Mode::Differential) => BackupMode::Differential,
+        None => settings.config.medusafs.mode,
+    };
     let work = Work::Backup(BackupRequest {
         name: name.clone(),
         mode,

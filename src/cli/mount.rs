@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::catalog::{Catalog, CatalogSettings};
-use crate::config::{BackupMode, BackupPolicy, Config, Group, Passthrough, Sources};
+use crate::config::{BackupMode, BackupPolicy, Config, Group, Passthrough, RestorePolicy, Sources};
 use crate::fs::copy_in::{Copies, CopyParts, RestoreWork, Share};
 use crate::fs::{BackupBy, ByJobs, CopyIn, Doing, FsParts, FsSettings, LookingOnly, MedusaFs};
 use crate::fuse::{
@@ -19,7 +19,7 @@ use crate::medusa::{Layout, Mode};
 use crate::model::{ByteSize, SystemClock};
 use crate::observe::{LogTo, start_log};
 use crate::store::{BlockingPool, PoolLimits, Store};
-use crate::tasks::Scope;
+use crate::tasks::{Scope, Upkeep};
 use crate::view::Rights;
 
 use super::mount_options::MountOptions;
@@ -187,16 +187,21 @@ fn file_system(told: &Told, scope: &Scope) -> Result<MedusaFs, Failure> {
     let catalog = CatalogSettings { memory, ..CatalogSettings::default() };
     let catalog = Catalog::new(store, layout, catalog);
     let pool = BlockingPool::new(PoolLimits::default());
+    let upkeep = Upkeep::default();
     let (doing, copy_in): (Arc<dyn Doing>, Arc<dyn CopyIn>) =
         if let Some(from) = told.from.clone().filter(|_| told.has_cluster()) {
             let doing = begin_and_watch(told, from, scope)?;
-            let share = Share::new(catalog.clone(), pool.clone(), config.medusafs.deadline);
+            let deadline = config.medusafs.deadline;
+            let share = Arc::new(Share::new(catalog.clone(), pool.clone(), deadline));
+            let closing = Arc::clone(&share);
+            upkeep.keep(scope, "closing idle files", move || Arc::clone(&closing).close_idle());
             let work: Arc<dyn RestoreWork> = Arc::<ByJobs>::clone(&doing);
             let copies = Copies::open(CopyParts {
-                stored: Arc::new(share),
+                stored: share,
                 work,
                 clock: Arc::new(SystemClock),
                 scope: scope.clone(),
+                upkeep: upkeep.clone(),
                 state_dir: config.medusafs.state_dir.clone(),
             })
             .map_err(|error| Failure::of(Exit::Unwished, &error))?;
@@ -211,6 +216,7 @@ fn file_system(told: &Told, scope: &Scope) -> Result<MedusaFs, Failure> {
         doing,
         copy_in,
         clock: Arc::new(SystemClock),
+        upkeep,
         settings: settings_of(told)?,
     }))
 }
@@ -240,7 +246,8 @@ fn settings_of(told: &Told) -> Result<FsSettings, Failure> {
             BackupPolicy::Command => BackupBy::Command,
             BackupPolicy::Off => BackupBy::Off,
         },
-        allow_delete: medusafs.allow_delete,
+        restores: medusafs.restore != RestorePolicy::Off,
+        state_dir: medusafs.state_dir.clone(),
         medusa_writes_too: medusafs.medusa_writes_too,
         deadline: medusafs.deadline,
         config: told.config.config_text(),

@@ -5,11 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
+use parking_lot::Mutex;
+
 use crate::model::BackupName;
 use crate::model::Fqdn;
 use crate::model::JobId;
 use crate::model::JobStatus;
 use crate::view::Asked;
+
+use super::FsError;
 
 /// For how long nothing may be made below a new backup by whoever made it. No snapshot is taken
 /// before.
@@ -24,6 +28,30 @@ pub(super) struct Begun {
     asked: Vec<New>,
     copying: Vec<Copying>,
     withdrawn: Arc<BTreeSet<JobId>>,
+    /// The name that is just being asked for.
+    making: Option<String>,
+}
+
+/// A backup that is being asked for, until this is dropped.
+pub(super) struct Making<'a>(&'a Mutex<Begun>);
+
+impl<'a> Making<'a> {
+    /// Refuses if another one is being asked for: the cluster makes one at a time.
+    pub(super) fn reserve(begun: &'a Mutex<Begun>, name: &str) -> Result<Self, FsError> {
+        let mut state = begun.lock();
+        if let Some(other) = &state.making {
+            return Err(FsError::Busy(format!("the backup {other} is just being asked for")));
+        }
+        state.making = Some(name.to_owned());
+        drop(state);
+        Ok(Self(begun))
+    }
+}
+
+impl Drop for Making<'_> {
+    fn drop(&mut self) {
+        self.0.lock().making = None;
+    }
 }
 
 #[derive(Debug)]
@@ -135,6 +163,15 @@ mod tests {
         assert_eq!(begun.asked_and_not_among(&[])[0].name, name());
         begun.tidy(&[]);
         assert_eq!(begun.asked_and_not_among(&[]).len(), 1);
+    }
+
+    #[test]
+    fn of_two_that_are_asked_for_at_once_one_is_refused() {
+        let begun = Mutex::new(Begun::default());
+        let first = Making::reserve(&begun, "a").unwrap();
+        assert!(matches!(Making::reserve(&begun, "b"), Err(FsError::Busy(_))));
+        drop(first);
+        assert!(Making::reserve(&begun, "b").is_ok());
     }
 
     #[test]

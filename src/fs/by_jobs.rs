@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::sync::watch;
 
 use crate::config::BackupMode;
@@ -18,6 +19,7 @@ use crate::medusa::Mode;
 use crate::model::Clock;
 use crate::model::Fqdn;
 use crate::model::JobId;
+use crate::model::JobKind;
 use crate::model::JobStatus;
 use crate::model::UnixSeconds;
 use crate::observe::ErrorChain;
@@ -46,6 +48,8 @@ pub struct ByJobs {
     pub(super) config: ConfigFrom,
     default_mode: Mode,
     clock: Arc<dyn Clock>,
+    /// A job was begun: worth a look.
+    news: Notify,
     pub(super) table: watch::Sender<JobTable>,
 }
 
@@ -59,7 +63,7 @@ impl ByJobs {
     /// Begins jobs that read `config`. `default_mode` is that of a backup without a chosen one.
     pub fn new(jobs: Jobs, config: ConfigFrom, default_mode: Mode, clock: Arc<dyn Clock>) -> Self {
         let table = watch::Sender::new(JobTable::default());
-        Self { jobs, config, default_mode, clock, table }
+        Self { jobs, config, default_mode, clock, news: Notify::new(), table }
     }
 
     /// Looks at the folders for ever, starts the recovery of jobs whose process has died, and
@@ -71,7 +75,10 @@ impl ByJobs {
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut looks = 0_u32;
         loop {
-            every.tick().await;
+            tokio::select! {
+                _ = every.tick() => {}
+                () = self.news.notified() => {}
+            }
             let here = Arc::clone(&self);
             let recovers = tends && looks.is_multiple_of(RECOVER_EVERY);
             let tidies = tends && looks.is_multiple_of(TIDY_EVERY);
@@ -88,6 +95,21 @@ impl ByJobs {
             if let Err(error) = tokio::task::spawn_blocking(look).await {
                 tracing::error!(%error, "the jobs could not be looked at");
             }
+        }
+    }
+
+    /// The mode in which a backup was first asked for, whatever came of that.
+    fn mode_of_first(&self, order: &BackupOrder) -> Option<BackupMode> {
+        let first = {
+            let table = self.table.borrow();
+            let is_its = |job: &&JobStatus| {
+                job.kind == JobKind::Backup && job.backup == order.name && job.node.is_none()
+            };
+            table.iter().find(is_its)?.id.clone()
+        };
+        match self.jobs.folder(&first).ok()?.request().ok()?.work {
+            Work::Backup(backup) => Some(backup.mode),
+            Work::Restore(_) => None,
         }
     }
 
@@ -124,6 +146,13 @@ impl ByJobs {
     }
 }
 
+fn backup_mode(mode: Mode) -> BackupMode {
+    match mode {
+        Mode::Full => BackupMode::Full,
+        Mode::Differential => BackupMode::Differential,
+    }
+}
+
 /// The ring as the newest job met it that found the whole cluster fit.
 fn ring_among(jobs: &[JobStatus]) -> Option<Vec<Fqdn>> {
     let met = jobs.iter().rev().find(|job| job.has_met_the_ring())?;
@@ -145,9 +174,11 @@ impl Doing for ByJobs {
     }
 
     fn begin_backup(&self, order: &BackupOrder) -> Result<JobId, FsError> {
-        let mode = match order.mode.unwrap_or(self.default_mode) {
-            Mode::Full => BackupMode::Full,
-            Mode::Differential => BackupMode::Differential,
+        let first = if order.finishes { self.mode_of_first(order) } else { None };
+        let mode = match (order.mode, first) {
+            (Some(mode), _) => backup_mode(mode),
+            (None, Some(mode)) => mode,
+            (None, None) => backup_mode(self.default_mode),
         };
         let now = self.clock.now();
         let backup = BackupRequest {
@@ -163,7 +194,7 @@ impl Doing for ByJobs {
         };
         let begun = self.jobs.begin(&Work::Backup(backup), &asked_by, &self.config);
         let job = begun.map_err(failed("cannot begin a backup"))?;
-        self.look();
+        self.news.notify_one();
         Ok(job)
     }
 
@@ -194,7 +225,6 @@ impl Doing for ByJobs {
 mod tests {
     use super::*;
     use crate::model::BackupName;
-    use crate::model::JobKind;
     use crate::model::JobState;
     use crate::model::NodeStatus;
     use crate::model::Phase;
@@ -243,5 +273,31 @@ mod tests {
         let jobs: Vec<_> = [met].into_iter().chain(later).collect();
         let names: Vec<_> = ring_among(&jobs).unwrap().iter().map(ToString::to_string).collect();
         assert_eq!(names, ["n1", "n2"]);
+    }
+    #[test]
+    fn whoever_finishes_a_backup_makes_it_in_the_mode_of_the_first() {
+        let state = tempfile::tempdir().unwrap();
+        let clock = Arc::new(crate::model::HandClock::at(UnixSeconds(1_795_364_040)));
+        let program = std::path::PathBuf::from("/bin/true");
+        let jobs = Jobs::open(state.path(), program, Arc::<crate::model::HandClock>::clone(&clock));
+        let config = ConfigFrom { medusa_ini: "/medusa.ini".into(), options: Vec::new() };
+        let doing = ByJobs::new(jobs, config, Mode::Differential, clock);
+        let order = |mode, node: Option<&str>| BackupOrder {
+            name: BackupName::parse("b").unwrap(),
+            mode,
+            node: node.map(|node| Fqdn::parse(node).unwrap()),
+            finishes: node.is_some(),
+            caller: crate::fs::Caller { uid: 0, gid: 0, pid: 1 },
+            program: String::new(),
+        };
+        let mode_of = |job: &JobId| match doing.jobs.folder(job).unwrap().request().unwrap().work {
+            Work::Backup(backup) => backup.mode,
+            Work::Restore(_) => unreachable!("it is a backup"),
+        };
+        let first = doing.begin_backup(&order(Some(Mode::Full), None)).unwrap();
+        assert_eq!(mode_of(&first), BackupMode::Full);
+        doing.look();
+        let second = doing.begin_backup(&order(None, Some("n2"))).unwrap();
+        assert_eq!(mode_of(&second), BackupMode::Full);
     }
 }

@@ -40,7 +40,7 @@ impl MedusaFs {
             let (staged, name) = self.copied_into(caller, parent, name).await?;
             let (entry, handle) =
                 self.copy_in.create(caller, &staged, name, mode, exclusive).await?;
-            let handle = self.files.open(OpenFile::Staged(handle, entry.id))?;
+            let handle = self.opened_staged(handle, entry.id).await?;
             Ok(Created { found: self.find_staged(&entry), handle })
         };
         let made = make.await;
@@ -105,13 +105,19 @@ impl MedusaFs {
             match (staged_parent(&from_path), staged_parent(&to_path)) {
                 (Some(from_parent), Some(to_parent)) => {
                     self.may_copy_in(caller)?;
+                    self.restores_here()?;
                     let (old, new) = (name_of(from.1)?, name_of(to.1)?);
                     let (old, new) = ((&from_parent, old), (&to_parent, new));
                     self.copy_in.rename(caller, old, new, replace).await
                 }
                 // EXDEV would make `mv` copy, and then remove what it has copied from.
-                _ => Err(FsError::NotPermitted(format!(
-                    "nothing is moved from {from_path} to {to_path}"
+                (None, _) => Err(FsError::NotPermitted(
+                    "what is stored keeps its name and its place: copy it, out of the mount or \
+                     into restore/"
+                        .to_owned(),
+                )),
+                (Some(_), None) => Err(FsError::NotPermitted(format!(
+                    "what is copied into {from_path} is not moved to {to_path}: remove it"
                 ))),
             }
         };
@@ -290,6 +296,7 @@ impl MedusaFs {
             return Err(self.refused_below(caller, &directory).await);
         };
         self.may_copy_in(caller)?;
+        self.restores_here()?;
         let name = name_of(name).map_err(|error| match error {
             FsError::NotFound => FsError::Invalid("no stored file has such a name".to_owned()),
             other => other,

@@ -4,11 +4,13 @@ use std::ffi::OsStr;
 use std::time::Duration;
 
 use crate::medusa::MetaFile;
+use crate::model::JobState;
 use crate::view::CONTROL;
 use crate::view::Ino;
 use crate::view::Kind;
 use crate::view::Loaded;
 use crate::view::Owner;
+use crate::view::State;
 use crate::view::Tree;
 use crate::view::ViewPath;
 use crate::view::World;
@@ -24,6 +26,7 @@ use super::believe;
 use super::medusa_fs::name_of;
 use super::stat::Shared;
 use super::stat::staged_attr;
+use super::texts::unexamined;
 
 impl MedusaFs {
     /// Looks a name up. For each answer that found it, the kernel knows it once more.
@@ -132,11 +135,20 @@ impl MedusaFs {
     pub fn fsyncdir(&self, caller: Caller, ino: Ino) -> Result<(), FsError> {
         let path = self.path_of(ino)?;
         let Some(owner) = path.control_owner() else { return Ok(()) };
-        let Some(report) = self.report(&self.world(), &owner) else { return Ok(()) };
-        let state = report.state();
+        let world = self.world();
+        let Some(report) = self.report(&world, &owner) else { return Ok(()) };
+        let state = match unexamined(&world, &owner, &report) {
+            // Nothing is read here: what made it says how it ended, else what it has published.
+            Some(stored) => match world.job_of(&stored.name).map(|job| job.state) {
+                Some(ended) if ended.outcome().is_some() => State::Job(ended),
+                _ if stored.finished.is_some() => State::Job(JobState::Complete),
+                _ => report.state(),
+            },
+            None => report.state(),
+        };
         let done = match state {
             // Nothing is asked for there.
-            crate::view::State::Empty => Ok(()),
+            State::Empty => Ok(()),
             state if state.wait() == crate::view::Wait::Wished => Ok(()),
             state => Err(FsError::EndedOtherwise(format!("{path} is {}", state.word()))),
         };

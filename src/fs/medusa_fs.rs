@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use parking_lot::RwLock;
@@ -16,7 +18,9 @@ use crate::model::Clock;
 use crate::model::UnixSeconds;
 use crate::observe::ErrorChain;
 use crate::store::BlockingPool;
+use crate::store::PoolLimits;
 use crate::store::Store;
+use crate::tasks::Upkeep;
 use crate::view::Ino;
 use crate::view::Inodes;
 use crate::view::Known;
@@ -37,6 +41,8 @@ use super::Statfs;
 use super::begun::Begun;
 use super::facts::Facts;
 use super::handles::Handles;
+use super::in_time::CALL;
+use super::in_time::in_time;
 use super::listing::Listing;
 use super::open::OpenFile;
 use super::refresh::Share;
@@ -68,8 +74,10 @@ pub struct FsSettings {
     pub rights: Rights,
     /// By what means a backup may be begun.
     pub backup: BackupBy,
-    /// Whether backups may be deleted at all.
-    pub allow_delete: bool,
+    /// Whether this host restores at all: `restore` is not `off`.
+    pub restores: bool,
+    /// This host's own directory, for a message about its disk.
+    pub state_dir: PathBuf,
     /// Whether Medusa writes to this store too, so that names must not begin one another.
     pub medusa_writes_too: bool,
     /// How long the share may take to answer.
@@ -90,6 +98,8 @@ pub struct FsParts {
     pub copy_in: Arc<dyn CopyIn>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// What keeps the tree up to date, for `/status`.
+    pub upkeep: Upkeep,
     /// The configuration's part.
     pub settings: FsSettings,
 }
@@ -99,6 +109,9 @@ pub struct MedusaFs {
     pub(super) store: Store,
     pub(super) catalog: Catalog,
     pub(super) pool: BlockingPool,
+    /// Where calls to this host's own disk wait: never behind those to the share.
+    host: BlockingPool,
+    pub(super) upkeep: Upkeep,
     pub(super) doing: Arc<dyn Doing>,
     pub(super) copy_in: Arc<dyn CopyIn>,
     pub(super) clock: Arc<dyn Clock>,
@@ -111,7 +124,9 @@ pub struct MedusaFs {
     pub(super) tables: KnownTables,
     /// Stored files that were found written over in place, until the kernel is told.
     pub(super) written_anew: Mutex<BTreeSet<Ino>>,
-    pub(super) begun: Mutex<Begun>,
+    pub(super) begun: Arc<Mutex<Begun>>,
+    /// Until then no backup is looked into: the share did not answer.
+    pub(super) not_looked_before: Mutex<Option<Instant>>,
     pub(super) share: RwLock<Share>,
     pub(super) space: RwLock<Statfs>,
     pub(super) shown: Mutex<BTreeMap<String, Shown>>,
@@ -130,7 +145,7 @@ impl std::fmt::Debug for MedusaFs {
 impl MedusaFs {
     /// A file system over a store. It shows nothing until it is first refreshed.
     pub fn new(parts: FsParts) -> Self {
-        let FsParts { catalog, pool, doing, copy_in, clock, settings } = parts;
+        let FsParts { catalog, pool, doing, copy_in, clock, upkeep, settings } = parts;
         let store = catalog.store().clone();
         let mounted = clock.now();
         let secret = secret_of(&store, catalog.layout());
@@ -139,6 +154,8 @@ impl MedusaFs {
             store,
             catalog,
             pool,
+            host: BlockingPool::new(PoolLimits { threads: 4, hung: 16, queue: 1024 }),
+            upkeep,
             doing,
             copy_in,
             clock,
@@ -150,7 +167,8 @@ impl MedusaFs {
             facts: Facts::default(),
             tables: KnownTables::default(),
             written_anew: Mutex::default(),
-            begun: Mutex::default(),
+            begun: Arc::default(),
+            not_looked_before: Mutex::default(),
             share: RwLock::default(),
             space: RwLock::default(),
             shown: Mutex::default(),
@@ -206,8 +224,25 @@ impl MedusaFs {
         doing: &'static str,
         work: impl FnOnce(&dyn Doing) -> Result<T, FsError> + Send + 'static,
     ) -> Result<T, FsError> {
-        let jobs = Arc::clone(&self.doing);
-        self.pool.run(Duration::from_millis(900), doing, move || work(&*jobs)).await?
+        self.on_disk_or_back(doing, work, |_doing, _done| {}).await
+    }
+
+    /// The same; what is done too late is taken back.
+    pub(super) async fn on_disk_or_back<T: Send + 'static>(
+        &self,
+        doing: &'static str,
+        work: impl FnOnce(&dyn Doing) -> Result<T, FsError> + Send + 'static,
+        take_back: impl FnOnce(&dyn Doing, T) + Send + 'static,
+    ) -> Result<T, FsError> {
+        let (jobs, later) = (Arc::clone(&self.doing), Arc::clone(&self.doing));
+        let (does, back) = (move || work(&*jobs), move |done| take_back(&*later, done));
+        let done = in_time((&self.host, CALL), doing, does, back).await;
+        done.map_err(|error| error.of_this_host(&self.settings.state_dir))
+    }
+
+    /// What keeps the tree up to date.
+    pub fn upkeep(&self) -> &Upkeep {
+        &self.upkeep
     }
 
     /// The manifests that are needed to list `path`.

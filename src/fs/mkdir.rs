@@ -1,11 +1,13 @@
 //! `mkdir`: a backup begins.
 
 use std::ffi::OsStr;
+use std::sync::Arc;
 
 use crate::medusa::Mode;
 use crate::model::BackupName;
 use crate::model::Fqdn;
 use crate::model::JobId;
+use crate::observe::ErrorChain;
 use crate::view::Ino;
 use crate::view::NodeBackupId;
 use crate::view::Side;
@@ -16,9 +18,11 @@ use super::BackupBy;
 use super::BackupOrder;
 use super::Believe;
 use super::Caller;
+use super::Doing;
 use super::Found;
 use super::FsError;
 use super::MedusaFs;
+use super::begun::Making;
 use super::lookup::staged_parent;
 use super::medusa_fs::name_of;
 
@@ -32,6 +36,9 @@ struct Wish {
     /// The cluster's backup whose part of this node is to be made good.
     finishes: bool,
 }
+
+/// The name, the one node, the mode if it is not left to those who do it.
+type Judged = (BackupName, Option<Fqdn>, Option<Mode>);
 
 impl MedusaFs {
     /// Makes a directory: asks for a backup, or goes to what is copied in.
@@ -57,10 +64,10 @@ impl MedusaFs {
         let name = backup_text(name)?;
         if let Some(staged) = staged_parent(&directory) {
             self.may_copy_in(caller)?;
+            self.restores_here()?;
             let entry = self.copy_in.mkdir(caller, &staged, name, mode).await?;
             return Ok(self.find_staged(&entry));
         }
-        let world = self.world();
         let Some(wish) = wish(&directory, name) else {
             return Err(self.refused_below(caller, &directory).await);
         };
@@ -73,18 +80,26 @@ impl MedusaFs {
         if self.begun.lock().is_copying(&wish.name, caller.process()) {
             return Err(copying(&wish.name));
         }
-        let (backup, node) = self.judge(&world, &wish)?;
+        // From here on nobody else asks for one, so that what is judged stays true.
+        let _making = Making::reserve(&self.begun, &wish.name)?;
+        let (backup, node, mode) = self.judge(&self.world(), &wish)?;
         let order = BackupOrder {
             name: backup.clone(),
-            mode: wish.mode,
+            mode,
             node: node.clone(),
             finishes: wish.finishes,
             caller,
             program: caller.program(),
         };
-        let asked = order.clone();
-        let job =
-            self.on_disk("for a job to begin", move |doing| doing.begin_backup(&asked)).await?;
+        let (asked, begun) = (order.clone(), Arc::clone(&self.begun));
+        let begin = move |doing: &dyn Doing| doing.begin_backup(&asked);
+        let take_back = move |doing: &dyn Doing, job: JobId| {
+            begun.lock().withdraw(&job);
+            if let Err(error) = doing.cancel(&job, "mkdir had failed before it was begun") {
+                tracing::error!(%job, error = %ErrorChain(&error), "it is not taken back");
+            }
+        };
+        let job = self.on_disk_or_back("for a job to begin", begin, take_back).await?;
         tracing::info!(
             uid = caller.uid, pid = caller.pid, program = %order.program, %job, backup = %backup,
             "a backup was asked for"
@@ -125,7 +140,7 @@ impl MedusaFs {
     }
 
     /// What can be said at once against a backup of that name.
-    fn judge(&self, world: &World, wish: &Wish) -> Result<(BackupName, Option<Fqdn>), FsError> {
+    fn judge(&self, world: &World, wish: &Wish) -> Result<Judged, FsError> {
         if wish.finishes {
             return judge_finish(world, wish);
         }
@@ -146,7 +161,7 @@ impl MedusaFs {
             )));
         }
         not_busy(world)?;
-        Ok((name, wish.node.clone()))
+        Ok((name, wish.node.clone(), wish.mode))
     }
 
     /// Whether this caller may ask for backups here.
@@ -179,6 +194,14 @@ impl MedusaFs {
             return Ok(());
         }
         Err(FsError::Denied("only root and restore_group may restore and import".to_owned()))
+    }
+
+    /// Whether anything may be begun from `restore/`. What is there already may go.
+    pub(super) fn restores_here(&self) -> Result<(), FsError> {
+        if self.settings.restores {
+            return Ok(());
+        }
+        Err(FsError::NotPermitted("restore = off on this host".to_owned()))
     }
 
     /// An ordinary user's mount is his alone.
@@ -243,7 +266,7 @@ fn wish(directory: &ViewPath, name: &str) -> Option<Wish> {
     })
 }
 
-fn judge_finish(world: &World, wish: &Wish) -> Result<(BackupName, Option<Fqdn>), FsError> {
+fn judge_finish(world: &World, wish: &Wish) -> Result<Judged, FsError> {
     let name =
         BackupName::parse(&wish.name).map_err(|error| FsError::Invalid(error.to_string()))?;
     // Whoever stands in the directory of one that was taken back, or deleted, can still ask.
@@ -256,12 +279,14 @@ fn judge_finish(world: &World, wish: &Wish) -> Result<(BackupName, Option<Fqdn>)
             wish.node.as_ref().map_or("this", Fqdn::as_str)
         )));
     };
-    let stored = world.stored(&name).and_then(|backup| backup.nodes.get(&node));
-    if stored.is_some_and(|part| part.finished.is_some()) {
+    let stored = world.stored(&name);
+    let part = stored.and_then(|backup| backup.nodes.get(&node));
+    if part.is_some_and(|part| part.finished.is_some()) {
         return Err(FsError::Exists(format!("{node} has finished the backup {name}")));
     }
     not_busy(world)?;
-    Ok((name, Some(node)))
+    let mode = stored.map(|backup| backup.mode);
+    Ok((name, Some(node), mode))
 }
 
 fn not_busy(world: &World) -> Result<(), FsError> {

@@ -3,6 +3,9 @@
 use std::fs::File;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
+use crate::model::JobId;
 use crate::model::ObjectKey;
 use crate::store::Stat;
 use crate::view::Access;
@@ -18,7 +21,6 @@ use crate::view::ViewPath;
 use super::Caller;
 use super::FsError;
 use super::Handle;
-use super::JobText;
 use super::MedusaFs;
 use super::Opened;
 use super::Reading;
@@ -42,8 +44,8 @@ pub(super) enum OpenFile {
     },
     /// Text as it was when the file was opened.
     Text(Vec<u8>),
-    /// A job's log, which grows.
-    Growing(Arc<File>),
+    /// A job's log, which grows, and what is open of it.
+    Log(LogOf, OpenLog),
     /// `wait`.
     Wait(Owner, Waiting),
     /// A control file that is written to.
@@ -51,6 +53,18 @@ pub(super) enum OpenFile {
     /// What is being copied in.
     Staged(StagedHandle, StagedId),
 }
+
+/// Whose log it is.
+#[derive(Debug)]
+pub(super) enum LogOf {
+    /// That of the job that is at it when it is read.
+    Owner(Owner),
+    /// That of this one.
+    Job(JobId),
+}
+
+/// The log that was read last.
+pub(super) type OpenLog = Mutex<Option<(JobId, Arc<File>)>>;
 
 impl MedusaFs {
     /// Opens a file; `write` if not for reading alone.
@@ -67,8 +81,11 @@ impl MedusaFs {
         };
         match path {
             ViewPath::Staged(id) => {
-                let handle = self.copy_in.open(caller, id, write).await?;
-                let handle = self.files.open(OpenFile::Staged(handle, id))?;
+                if write {
+                    self.restores_here()?;
+                }
+                let staged = self.copy_in.open(caller, id, write).await?;
+                let handle = self.opened_staged(staged, id).await?;
                 Ok(Opened { handle, reading: Reading::Staged })
             }
             ViewPath::ControlFile(owner, file) if file.access() == Access::Verb => {
@@ -81,15 +98,14 @@ impl MedusaFs {
             _ if write => Err(never_written()),
             ViewPath::Meta(of, file) => self.open_meta(of, file).await,
             ViewPath::ControlFile(owner, ControlFile::Wait) => {
-                // What nobody has looked into yet would end a wait as incomplete.
-                self.look_into(&self.world(), &owner).await;
                 self.made(OpenFile::Wait(owner, Waiting::default()))
             }
             ViewPath::ControlFile(owner, ControlFile::Log) => {
-                let job = self.report(&self.world(), &owner).and_then(|report| report.job);
-                self.open_log(job).await
+                self.made(OpenFile::Log(LogOf::Owner(owner), OpenLog::default()))
             }
-            ViewPath::JobFile(job, ControlFile::Log) => self.open_log(Some(job)).await,
+            ViewPath::JobFile(job, ControlFile::Log) => {
+                self.made(OpenFile::Log(LogOf::Job(job), OpenLog::default()))
+            }
             path => {
                 let text = self.text(caller, &self.world(), &path).await?;
                 self.made(OpenFile::Text(text.into_bytes()))
@@ -97,19 +113,22 @@ impl MedusaFs {
         }
     }
 
-    fn made(&self, file: OpenFile) -> Result<Opened, FsError> {
-        Ok(Opened { handle: self.files.open(file)?, reading: Reading::Made })
+    /// Gives a staged file a number of ours. Where there is none left it is closed again: a set is
+    /// not whole while a file of it is open for writing.
+    pub(super) async fn opened_staged(
+        &self,
+        staged: StagedHandle,
+        id: StagedId,
+    ) -> Result<Handle, FsError> {
+        let opened = self.files.open(OpenFile::Staged(staged, id));
+        if opened.is_err() {
+            self.copy_in.release(staged).await;
+        }
+        opened
     }
 
-    async fn open_log(&self, job: Option<crate::model::JobId>) -> Result<Opened, FsError> {
-        let Some(job) = job else { return self.made(OpenFile::Text(Vec::new())) };
-        let opened = self
-            .on_disk("for a job's log", move |doing| Ok(doing.open_text(&job, JobText::Log).ok()))
-            .await?;
-        self.made(match opened {
-            Some(file) => OpenFile::Growing(Arc::new(file)),
-            None => OpenFile::Text(Vec::new()),
-        })
+    fn made(&self, file: OpenFile) -> Result<Opened, FsError> {
+        Ok(Opened { handle: self.files.open(file)?, reading: Reading::Made })
     }
 
     async fn open_stored(
@@ -185,7 +204,7 @@ impl MedusaFs {
                 self.copy_in.release(*staged).await;
                 false
             }
-            OpenFile::Text(_) | OpenFile::Growing(_) | OpenFile::Wait(..) | OpenFile::Verb(..) => {
+            OpenFile::Text(_) | OpenFile::Log(..) | OpenFile::Wait(..) | OpenFile::Verb(..) => {
                 false
             }
         }

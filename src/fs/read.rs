@@ -17,8 +17,11 @@ use crate::view::NodeBackupId;
 use super::Caller;
 use super::FsError;
 use super::Handle;
+use super::JobText;
 use super::MedusaFs;
+use super::open::LogOf;
 use super::open::OpenFile;
+use super::open::OpenLog;
 use super::open::never_written;
 
 /// No reply is longer.
@@ -39,20 +42,13 @@ impl MedusaFs {
             OpenFile::Stored { file, key, size: whole, of } => {
                 let read = self.read_stored(file, key, *whole, offset, size).await;
                 if let Err(FsError::Damaged(_)) = &read {
-                    self.note_short(of, key, *whole);
+                    self.note_short(of, key, *whole).await;
                 }
                 self.told(caller, "read", || format!("{}/{}: {key}", of.backup, of.node), read)
             }
             OpenFile::Text(text) => Ok(slice(text, offset, size)),
-            OpenFile::Growing(file) => {
-                let file = Arc::clone(file);
-                self.on_disk("for a job's log", move |_| {
-                    read_at(&file, offset, size)
-                        .map_err(|error| FsError::failed("cannot read a job's log", error))
-                })
-                .await
-            }
-            OpenFile::Wait(owner, waiting) => self.wait(owner, waiting).await,
+            OpenFile::Log(of, open) => self.read_log(of, open, offset, size).await,
+            OpenFile::Wait(owner, waiting) => self.wait(owner, waiting, size).await,
             OpenFile::Verb(..) => Ok(Vec::new()),
             OpenFile::Staged(staged, _) => self.copy_in.read(*staged, offset, size).await,
         }
@@ -87,8 +83,48 @@ impl MedusaFs {
         .await
     }
 
-    fn note_short(&self, of: &NodeBackupId, key: &ObjectKey, recorded: u64) {
-        let stored = self.store.stat(key).map_or(0, |stat| stat.size);
+    /// The log of the job that is at it now: there may be none yet when it is opened, and another
+    /// one later.
+    async fn read_log(
+        &self,
+        of: &LogOf,
+        open: &OpenLog,
+        offset: u64,
+        size: u32,
+    ) -> Result<Vec<u8>, FsError> {
+        let job = match of {
+            LogOf::Job(job) => Some(job.clone()),
+            LogOf::Owner(owner) => self.report(&self.world(), owner).and_then(|it| it.job),
+        };
+        let Some(job) = job else { return Ok(Vec::new()) };
+        let known = {
+            let open = open.lock();
+            let its = open.as_ref().filter(|(of, _)| *of == job);
+            its.map(|(_, file)| Arc::clone(file))
+        };
+        let asked = job.clone();
+        let read = self.on_disk("for a job's log", move |doing| {
+            let file = match known {
+                Some(file) => file,
+                None => match doing.open_text(&asked, JobText::Log) {
+                    Ok(file) => Arc::new(file),
+                    // It has written none yet, or is gone.
+                    Err(_absent) => return Ok(None),
+                },
+            };
+            let bytes = read_at(&file, offset, size)
+                .map_err(|error| FsError::failed("cannot read a job's log", error))?;
+            Ok(Some((file, bytes)))
+        });
+        let Some((file, bytes)) = read.await? else { return Ok(Vec::new()) };
+        *open.lock() = Some((job, file));
+        Ok(bytes)
+    }
+
+    async fn note_short(&self, of: &NodeBackupId, key: &ObjectKey, recorded: u64) {
+        let (store, asked) = (self.store.clone(), key.clone());
+        let stat = self.on_share(format!("for the size of {key}"), move || store.stat(&asked));
+        let stored = stat.await.map_or(0, |stat| stat.size);
         let kind = DamageKind::Size { recorded: ByteSize(recorded), stored: ByteSize(stored) };
         let damage = Damage { node: of.node.clone(), key: key.clone(), kind };
         self.catalog.note_damage(&of.backup, &damage);
@@ -116,7 +152,7 @@ impl MedusaFs {
             }
             OpenFile::Stored { .. }
             | OpenFile::Text(_)
-            | OpenFile::Growing(_)
+            | OpenFile::Log(..)
             | OpenFile::Wait(..) => Err(never_written()),
         }
     }

@@ -43,14 +43,14 @@ pub(super) struct Refusal {
 /// A refusal, and how often the same program met it again.
 #[derive(Debug)]
 struct Kept {
-    first: Refusal,
-    again: u64,
+    last: Refusal,
+    before: u64,
 }
 
 impl Kept {
     /// `rm -r` meets the same thousands of times: that must not push out what else there was.
     fn is_of(&self, other: &Refusal) -> bool {
-        let Refusal { time: _, pid, program: _, call, path: _, errno, reason } = &self.first;
+        let Refusal { time: _, pid, program: _, call, path: _, errno, reason } = &self.last;
         (*pid, *call, *errno) == (other.pid, other.call, other.errno) && *reason == other.reason
     }
 }
@@ -62,38 +62,38 @@ impl Refusals {
         if users.len() >= USERS && !users.contains_key(&uid) {
             let oldest = users
                 .iter()
-                .min_by_key(|(_, refusals)| refusals.back().map(|last| last.first.time))
+                .min_by_key(|(_, refusals)| refusals.back().map(|last| last.last.time))
                 .map(|(uid, _)| *uid);
             if let Some(oldest) = oldest {
                 users.remove(&oldest);
             }
         }
         let mine = users.entry(uid).or_default();
-        if let Some(same) = mine.iter_mut().find(|kept| kept.is_of(&refusal)) {
-            same.again = same.again.saturating_add(1);
-            return;
-        }
+        let same = mine.iter().position(|kept| kept.is_of(&refusal));
+        let before = same
+            .and_then(|place| mine.remove(place))
+            .map_or(0, |kept| kept.before.saturating_add(1));
         if mine.len() >= KEPT_EACH {
             mine.pop_front();
         }
-        mine.push_back(Kept { first: refusal, again: 0 });
+        mine.push_back(Kept { last: refusal, before });
     }
 
     /// What a user reads: a line each, the newest last.
     pub(super) fn text(&self, uid: u32) -> String {
         let users = self.users.lock();
         users.get(&uid).into_iter().flatten().fold(String::new(), |mut text, kept| {
-            let Refusal { time, pid, program, call, path, errno, reason } = &kept.first;
+            let Refusal { time, pid, program, call, path, errno, reason } = &kept.last;
             let reason = reason.split_whitespace().collect::<Vec<_>>().join(" ");
-            let again = match kept.again {
+            let before = match kept.before {
                 0 => String::new(),
-                times => format!(" (and {times} more)"),
+                times => format!(" (and {times} before)"),
             };
             let who = match program.as_str() {
                 "" => format!("pid {pid}"),
                 program => format!("pid {pid} ({program})"),
             };
-            let written = writeln!(text, "{time} {who} {call} {path}: {errno:?}: {reason}{again}");
+            let written = writeln!(text, "{time} {who} {call} {path}: {errno:?}: {reason}{before}");
             debug_assert!(written.is_ok(), "a string takes everything");
             text
         })
@@ -144,11 +144,13 @@ mod tests {
         refusals.keep(1, Refusal { pid: 6, ..refusal("/backups/a b") });
         for number in 0..1000 {
             refusals.keep(1, refusal(&format!("/{number}")));
+            refusals.keep(1, Refusal { pid: 6, ..refusal("/backups/a b") });
+            refusals.keep(1, refusal(&format!("/{number}")));
         }
         let text = refusals.text(1);
         assert_eq!(text.lines().count(), 2);
         assert!(
-            text.ends_with("mkdir /0: EINVAL: no name for a backup (and 999 more)\n"),
+            text.ends_with("mkdir /999: EINVAL: no name for a backup (and 1999 before)\n"),
             "{text}"
         );
     }

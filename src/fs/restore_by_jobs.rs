@@ -76,7 +76,7 @@ impl RestoreWork for ByJobs {
         self.look();
         let mut hold = order.hold.clone();
         hold.extend(self.at_work().map(|job| {
-            format!("{} as the copy was whole: wait until it has ended", in_words(&job))
+            format!("when the copy was whole, {}: wait until it has ended", in_words(&job))
         }));
         let work = Work::Restore(RestoreRequest {
             node: order.target.clone(),

@@ -55,6 +55,9 @@ impl MedusaFs {
             of = %owner.directory(), file = file.name(), value, "told"
         );
         if let Some(parent) = set_parent(owner) {
+            if file == ControlFile::Commit {
+                self.restores_here()?;
+            }
             return self.copy_in.told(caller, &parent, file, value).await;
         }
         match file {

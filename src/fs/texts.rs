@@ -2,10 +2,17 @@
 
 use std::fmt::Write;
 use std::io::Read;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
 
+use crate::catalog::Backup;
 use crate::catalog::Completeness;
 use crate::model::JobId;
+use crate::model::JobState;
+use crate::observe::ErrorChain;
 use crate::view::ControlFile;
+use crate::view::NodeBackupId;
 use crate::view::Owner;
 use crate::view::README;
 use crate::view::Report;
@@ -23,6 +30,7 @@ use super::JobText;
 use super::MedusaFs;
 use super::SetView;
 use super::StagedParent;
+use super::in_time::CALL;
 
 /// A plan is no longer.
 const PLAN_LIMIT: u64 = 1 << 20;
@@ -35,6 +43,17 @@ impl MedusaFs {
         world: &World,
         path: &ViewPath,
     ) -> Result<String, FsError> {
+        self.text_within(self.settings.deadline, caller, world, path).await
+    }
+
+    /// The same, without looking into a backup for longer than `limit`.
+    async fn text_within(
+        &self,
+        limit: Duration,
+        caller: Caller,
+        world: &World,
+        path: &ViewPath,
+    ) -> Result<String, FsError> {
         match path {
             ViewPath::Readme if self.settings.backup == BackupBy::NoCluster => {
                 Ok(format!("{README}\nThis mount knows no cluster: it is for looking only.\n"))
@@ -43,7 +62,7 @@ impl MedusaFs {
             ViewPath::Status => Ok(status(world, &self.surroundings())),
             ViewPath::ControlFile(Owner::Root, file) => Ok(self.root_text(caller, world, *file)),
             ViewPath::ControlFile(owner, file) => {
-                self.look_into(world, owner).await;
+                self.look_into(world, owner, limit).await;
                 let world = self.world();
                 let report = self.report(&world, owner).ok_or(FsError::NotFound)?;
                 self.control_text(owner, *file, &report).await
@@ -70,7 +89,8 @@ impl MedusaFs {
                 let size = file.and_then(|file| file.metadata().ok()).map(|data| data.len());
                 Ok(size.unwrap_or(0))
             };
-            self.on_disk("for a job's log", size).await
+            // A directory is listed whatever becomes of one file's size.
+            Ok(self.on_disk("for a job's log", size).await.unwrap_or(0))
         };
         match path {
             ViewPath::ControlFile(_, ControlFile::Wait) => Ok(0),
@@ -79,10 +99,11 @@ impl MedusaFs {
                 log_of(self.report(world, owner).and_then(|report| report.job)).await
             }
             ViewPath::JobFile(id, ControlFile::Log) => log_of(Some(id.clone())).await,
-            _ => {
-                let text = self.text(caller, world, path).await?;
-                Ok(u64::try_from(text.len()).unwrap_or(u64::MAX))
-            }
+            _ => match self.text_within(CALL, caller, world, path).await {
+                Ok(text) => Ok(u64::try_from(text.len()).unwrap_or(u64::MAX)),
+                Err(FsError::HostSilent(_)) => Ok(0),
+                Err(error) => Err(error),
+            },
         }
     }
 
@@ -109,8 +130,9 @@ impl MedusaFs {
         Some(SetView { state: State::Empty.word(), error: String::new(), job: None })
     }
 
-    /// Sees to it that it is known whether a backup is complete, if that can be found out now.
-    pub(super) async fn look_into(&self, world: &World, owner: &Owner) {
+    /// Sees to it that it is known whether a backup is complete, if that can be found out within
+    /// `limit`. A share that did not answer is not asked again before its deadline is over.
+    pub(super) async fn look_into(&self, world: &World, owner: &Owner, limit: Duration) {
         let name = match owner {
             Owner::Backup(name) => name,
             Owner::NodeBackup(of) => &of.backup,
@@ -118,14 +140,22 @@ impl MedusaFs {
         };
         let unknown =
             world.stored(name).is_some_and(|backup| backup.state == Completeness::Unexamined);
-        if !unknown {
+        let now = Instant::now();
+        if !unknown || self.not_looked_before.lock().is_some_and(|then| now < then) {
             return;
         }
         let (catalog, asked) = (self.catalog.clone(), name.clone());
-        let looked =
-            self.on_share(format!("for what {name} holds"), move || catalog.examine(&asked)).await;
-        if let Err(error) = looked {
-            tracing::warn!(backup = %name, %error, "it cannot be said whether it is complete");
+        let doing = format!("for what {name} holds");
+        match self.pool.run(limit, doing, move || catalog.examine(&asked)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => {
+                let error = ErrorChain(&error);
+                tracing::warn!(backup = %name, %error, "it cannot be said whether it is complete");
+            }
+            Err(error) => {
+                *self.not_looked_before.lock() = now.checked_add(self.settings.deadline);
+                tracing::warn!(backup = %name, %error, "it cannot be said whether it is complete");
+            }
         }
     }
 
@@ -196,6 +226,7 @@ impl MedusaFs {
     fn surroundings(&self) -> Surroundings {
         let share = self.share.read();
         Surroundings {
+            broken: self.upkeep.broken(),
             cluster: share.cluster.clone(),
             store: self.store.path().display().to_string(),
             answered: share.answered,
@@ -252,6 +283,18 @@ impl Metrics {
         );
         debug_assert!(written.is_ok(), "a string takes everything");
     }
+}
+
+/// The stored backup that `report` is about, if it only says `incomplete` because nobody has
+/// looked yet.
+pub(super) fn unexamined(world: &World, owner: &Owner, report: &Report) -> Option<Arc<Backup>> {
+    let (Owner::Backup(name) | Owner::NodeBackup(NodeBackupId { backup: name, .. })) = owner else {
+        return None;
+    };
+    let stored = world.stored(name)?;
+    let says_so = report.state() == State::Job(JobState::Incomplete);
+    let unknown = stored.state == Completeness::Unexamined && stored.damage.is_empty();
+    (says_so && unknown).then(|| Arc::clone(stored))
 }
 
 /// Whose set a `.medusa/` below `restore/` and `import/` shows.

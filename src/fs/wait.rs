@@ -11,6 +11,8 @@ use crate::view::control;
 
 use super::FsError;
 use super::MedusaFs;
+use super::in_time::CALL;
+use super::texts::unexamined;
 
 /// The longest that one read lasts, and the shortest time between two lines.
 const SLICE: Duration = Duration::from_secs(1);
@@ -26,18 +28,42 @@ pub(super) struct Waiting(Mutex<Told>);
 struct Told {
     /// What the last line said, and when.
     last: Option<(String, Instant)>,
+    /// What did not fit into the last answer: some programs read byte after byte.
+    rest: Vec<u8>,
     /// The end was said: what follows is the end of the file, or the error.
     end: Option<Wait>,
 }
 
+impl Waiting {
+    /// As much of the line as was asked for; what is left of it comes first the next time.
+    fn give(&self, line: Vec<u8>, size: u32) -> Vec<u8> {
+        let mut told = self.0.lock();
+        told.rest.extend(line);
+        let size = usize::try_from(size).unwrap_or(usize::MAX).min(told.rest.len());
+        told.rest.drain(..size).collect()
+    }
+}
+
 impl MedusaFs {
-    /// The next line. An empty answer is the end of the file: it ended as wished.
-    pub(super) async fn wait(&self, owner: &Owner, waiting: &Waiting) -> Result<Vec<u8>, FsError> {
+    /// The next line, or `size` bytes of it. An empty answer is the end of the file: it ended as
+    /// wished.
+    pub(super) async fn wait(
+        &self,
+        owner: &Owner,
+        waiting: &Waiting,
+        size: u32,
+    ) -> Result<Vec<u8>, FsError> {
+        let rest = waiting.give(Vec::new(), size);
+        if !rest.is_empty() {
+            return Ok(rest);
+        }
         let until = Instant::now() + SLICE;
+        // What nobody has looked into yet would end a wait as incomplete.
+        self.look_into(&self.world(), owner, CALL).await;
         let mut jobs = self.jobs();
         loop {
             if let Some(answer) = self.wait_news(owner, waiting) {
-                return answer;
+                return answer.map(|line| waiting.give(line, size));
             }
             if Instant::now() >= until {
                 // `cat` reads on without a word, and a signal gets through in between.
@@ -67,6 +93,9 @@ impl MedusaFs {
             let why = format!("{}: nothing to wait for", owner.directory());
             return Some(Err(FsError::EndedOtherwise(why)));
         };
+        if unexamined(&world, owner, &report).is_some() {
+            return None;
+        }
         let state = report.state().wait();
         let news = control::wait_news(&report);
         let now = Instant::now();

@@ -6,11 +6,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use fuser::Config;
+use fuser::Notifier;
 use fuser::Session;
 use fuser::SessionACL;
 use tokio::runtime::Handle;
@@ -19,7 +19,7 @@ use tokio::signal::unix::signal;
 use tokio::sync::oneshot;
 
 use crate::fs::MedusaFs;
-use crate::fs::Stale;
+use crate::observe::ErrorChain;
 use crate::tasks::Scope;
 
 use super::FuseError;
@@ -76,7 +76,7 @@ impl Mount {
         let session = Session::from_fd(adapter, device, acl, config)
             .map_err(FuseError::Handshake)
             .map_err(taken_back)?;
-        let stale = invalidate::start(session.notifier()).map_err(taken_back)?;
+        let notifier = session.notifier();
         let (end, ended) = oneshot::channel();
         let is_over = Arc::new(AtomicBool::new(false));
         let over = Arc::clone(&is_over);
@@ -94,7 +94,10 @@ impl Mount {
         read_ahead(&ours.device);
         let _runtime = runtime.enter();
         let watching = Scope::new();
-        drop(watching.spawn(keep_up(Arc::clone(fs), stale)));
+        let here = Arc::clone(fs);
+        fs.upkeep().keep(&watching, "keeping up with the share", move || {
+            keep_up(Arc::clone(&here), notifier.clone())
+        });
         Ok(Self { ours, is_over, scope, watching, ended })
     }
 
@@ -155,7 +158,14 @@ impl Mount {
 }
 
 /// Looks at the share and hears of jobs, and tells the kernel what has changed.
-async fn keep_up(fs: Arc<MedusaFs>, stale: mpsc::Sender<Stale>) {
+async fn keep_up(fs: Arc<MedusaFs>, notifier: Notifier) {
+    let stale = match invalidate::start(notifier) {
+        Ok(stale) => stale,
+        Err(error) => {
+            tracing::error!(error = %ErrorChain(&error), "the kernel hears no news");
+            return;
+        }
+    };
     let mut jobs = fs.jobs();
     let mut every = tokio::time::interval(LOOK_EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -8,9 +8,14 @@ use super::snapshot::{Contents, SnapshotId, Source};
 /// before `manifest.json` has come.
 const FEW: usize = 16;
 
+/// So many that were left out are told.
+const MOST_TOLD: usize = 3;
+
 /// Never empty of names, unless the store is: what would rule out the last one is refused.
 pub(super) struct Candidates {
     live: Vec<Candidate>,
+    /// Why others were left out, a few of them.
+    left_out: Vec<Arc<str>>,
 }
 
 struct Candidate {
@@ -35,7 +40,8 @@ pub(super) enum Known<'a> {
 impl Candidates {
     /// Takes every snapshot of the store, the likeliest first.
     pub(super) fn new(snapshots: Vec<SnapshotId>) -> Self {
-        Self { live: snapshots.into_iter().map(|id| Candidate { id, contents: None }).collect() }
+        let live = snapshots.into_iter().map(|id| Candidate { id, contents: None }).collect();
+        Self { live, left_out: Vec::new() }
     }
 
     pub(super) fn known(&self) -> Known<'_> {
@@ -84,20 +90,38 @@ impl Candidates {
         any
     }
 
-    /// Tells the files of one; one that is no more is not a candidate.
-    pub(super) fn attach(&mut self, id: &SnapshotId, contents: Option<Arc<dyn Contents>>) {
+    /// Tells the files of one; one whose files cannot be known is not a candidate.
+    pub(super) fn attach(
+        &mut self,
+        id: &SnapshotId,
+        contents: Result<Arc<dyn Contents>, Arc<str>>,
+    ) {
         match contents {
-            Some(contents) => {
+            Ok(contents) => {
                 for candidate in self.live.iter_mut().filter(|candidate| candidate.id == *id) {
                     candidate.contents = Some(Arc::clone(&contents));
                 }
             }
-            None => self.live.retain(|candidate| candidate.id != *id),
+            Err(why) => {
+                self.live.retain(|candidate| candidate.id != *id);
+                if self.left_out.len() < MOST_TOLD {
+                    self.left_out.push(why);
+                }
+            }
         }
     }
 
     /// What is left, in words.
     pub(super) fn describe(&self) -> String {
+        let mut words = self.describe_live();
+        for why in &self.left_out {
+            words.push_str("; left out: ");
+            words.push_str(why);
+        }
+        words
+    }
+
+    fn describe_live(&self) -> String {
         match self.live.as_slice() {
             [] => "no backup of this store".to_owned(),
             [only] => only.id.to_string(),
@@ -116,4 +140,22 @@ impl Candidates {
 /// Can an object that lies there be of this snapshot?
 pub(super) fn may_hold(id: &SnapshotId, source: &Source) -> bool {
     id.node == source.node && source.backup.as_ref().is_none_or(|backup| *backup == id.backup)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{BackupName, Fqdn};
+
+    #[test]
+    fn what_was_left_out_is_said_with_the_reason() {
+        let backup = BackupName::parse("b").unwrap();
+        let id = SnapshotId { backup, node: Fqdn::parse("n1").unwrap() };
+        let mut candidates = Candidates::new(vec![id.clone()]);
+        candidates.attach(&id, Err(Arc::from("too many files: raise `memory`")));
+        assert_eq!(
+            candidates.describe(),
+            "no backup of this store; left out: too many files: raise `memory`"
+        );
+    }
 }

@@ -47,8 +47,8 @@ pub enum Need {
 /// What was found out.
 #[derive(Clone)]
 pub enum Fact {
-    /// The files of a snapshot; none if there is no such snapshot (any more).
-    Contents(SnapshotId, Option<Arc<dyn Contents>>),
+    /// The files of a snapshot; why not, in words, if no set can be of it.
+    Contents(SnapshotId, Result<Arc<dyn Contents>, Arc<str>>),
     /// Who has a `manifest.json` of this size and MD5, the newest first.
     Manifest {
         /// As asked.

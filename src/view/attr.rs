@@ -3,7 +3,6 @@
 use crate::model::UnixSeconds;
 
 use super::Access;
-use super::Area;
 use super::Ino;
 use super::Owner;
 use super::ViewPath;
@@ -129,13 +128,6 @@ impl Rights {
         (0o440, self.read_group.unwrap_or(self.gid))
     }
 
-    /// The group that may do what is done in an area.
-    pub fn area_group(&self, area: Area) -> Option<u32> {
-        match area {
-            Area::Restore | Area::Import => self.restore_group,
-        }
-    }
-
     /// Who looks into a `.medusa/`: readers, and those who may begin what it tells of. The group,
     /// and whether there are two of them, so that only bits for all can let both in.
     fn lookers(&self, owner: &Owner) -> (bool, u32) {
@@ -194,7 +186,7 @@ mod tests {
     fn without_groups_all_is_root_s() {
         let rights = Rights::default();
         assert_eq!(rights.of(&ViewPath::Backups), (0o750, 0));
-        assert_eq!(rights.of(&ViewPath::Area(Area::Restore)), (0o750, 0));
+        assert_eq!(rights.of(&ViewPath::Area(crate::view::Area::Restore)), (0o750, 0));
         assert_eq!(rights.of(&ViewPath::Root), (0o755, 0));
         assert_eq!(rights.of_stored(), (0o440, 0));
     }

@@ -187,7 +187,8 @@ impl Owner {
                 &[F::Error, F::Log, F::Nodes, F::Progress, F::State, F::StatusJson, F::Wait]
             }
             Self::Area(area) | Self::AreaNode(area, _) => Self::staging_files(*area),
-            Self::Staged(_) => Self::staging_files(Area::Import),
+            // Nothing is kept of what is copied into `import/` yet.
+            Self::Staged(_) => Self::staging_files(Area::Restore),
         }
     }
 
@@ -230,6 +231,14 @@ impl Owner {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_is_imported_has_a_source() {
+        let has_source = |owner: Owner| owner.files().contains(&ControlFile::Source);
+        assert!(has_source(Owner::Area(Area::Import)));
+        assert!(!has_source(Owner::Area(Area::Restore)));
+        assert!(!has_source(Owner::Staged(crate::view::StagedId(1))));
+    }
 
     #[test]
     fn every_control_file_is_found_by_its_name() {

@@ -19,6 +19,8 @@ pub struct Surroundings {
     pub answered: Option<UnixSeconds>,
     /// Why it did not, since then; none while it answers.
     pub silent: Option<String>,
+    /// What keeps the tree up to date and broke off, and how often: it was started again.
+    pub broken: Vec<(&'static str, u64)>,
 }
 
 /// The text: a word, what there is to say, and how old that is, parted by tabs.
@@ -38,6 +40,10 @@ pub fn status(world: &World, around: &Surroundings) -> String {
         let says = "too many directories that are not in the index: not all were looked into yet, \
                     so that backups may lack here";
         lines.add("scan", says, around.answered);
+    }
+    for (what, times) in &around.broken {
+        let says = format!("{what} broke off {times} times and goes on: see the log");
+        lines.add("upkeep", &says, None);
     }
     for node in &nodes {
         let said = world.report_of_node(node);
@@ -114,8 +120,11 @@ mod tests {
             store: "/nfs".to_owned(),
             answered: Some(UnixSeconds(700)),
             silent: Some("no answer\nwithin 30 s".to_owned()),
+            broken: vec![("looking at the share", 2)],
             ..Surroundings::default()
         };
+        let broken = "upkeep\tlooking at the share broke off 2 times";
+        assert!(status(&world, &around).contains(broken));
         assert!(
             status(&world, &around).contains("store\t/nfs: no answer within 30 s\t5 min ago\n")
         );

@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::time::Duration;
 
+use medusafs::catalog::Completeness;
 use medusafs::fs::{BackupBy, Caller};
 use medusafs::medusa::Mode;
 use medusafs::model::{Fqdn, JobState, JobStatus, NodeStatus, Outcome, Phase, Progress};
@@ -109,6 +110,47 @@ async fn wait_gives_lines_and_ends_as_the_job_ends() {
 }
 
 #[tokio::test]
+async fn wait_is_read_in_pieces_of_any_size() {
+    let made = Made::usual();
+    let eyes = Eyes::on(&made).await;
+    let handle = eyes.open("backups/new/.medusa/wait").await.unwrap();
+    let (mut text, mut at) = (Vec::new(), 0);
+    loop {
+        let piece = eyes.fs.read(ME, handle, at, 3).await.unwrap();
+        assert!(piece.len() <= 3, "{piece:?}");
+        if piece.is_empty() {
+            break;
+        }
+        at += 3;
+        text.extend(piece);
+    }
+    let text = String::from_utf8(text).unwrap();
+    assert!(text.ends_with('\n') && text.contains("complete"), "{text}");
+    assert_eq!(text, eyes.text("backups/new/.medusa/wait").await.unwrap());
+}
+
+#[tokio::test]
+async fn a_good_backup_that_nobody_has_looked_into_is_waited_for_and_synced() {
+    let made = Made::usual();
+    let eyes = Eyes::on(&made).await;
+    for (name, started) in [("a1", 1_794_000_000), ("a2", 1_794_000_100), ("a3", 1_794_000_200)] {
+        made.backup(name, started, true, 1);
+    }
+    drop(eyes.fs.refresh().await);
+    let unknown = || {
+        let backups = eyes.catalog.backups();
+        let unknown = backups.iter().find(|it| it.state == Completeness::Unexamined);
+        unknown.map(|it| it.name.to_string())
+    };
+    let name = unknown().expect("one is looked into in a round");
+    let ino = eyes.ino(&format!("backups/{name}")).await;
+    eyes.fs.fsyncdir(ME, ino).unwrap();
+    assert_eq!(unknown(), Some(name.clone()), "fsync reads nothing");
+    let waited = eyes.text(&format!("backups/{name}/.medusa/wait")).await.unwrap();
+    assert!(waited.contains("complete"), "{waited}");
+}
+
+#[tokio::test]
 async fn there_is_an_end_to_every_wait() {
     let made = Made::usual();
     made.node("half", "n1", 1_795_200_000, true, 1);
@@ -130,6 +172,17 @@ async fn there_is_an_end_to_every_wait() {
     assert!(eyes.text("status").await.unwrap().contains("n1 failed"));
     let line = eyes.text("backups/new/.medusa/wait").await.unwrap();
     assert!(line.starts_with("16:14:00 complete 100%"), "{line}");
+}
+
+#[tokio::test]
+async fn a_log_that_was_opened_before_its_job_was_there_grows_too() {
+    let made = Made::usual();
+    let eyes = Eyes::on(&made).await;
+    fs::write(&eyes.jobs.log, "one\n").unwrap();
+    let handle = eyes.open("nodes/n1/.medusa/log").await.unwrap();
+    assert_eq!(eyes.fs.read(ME, handle, 0, 4096).await.unwrap(), b"");
+    eyes.jobs.show(vec![running()]);
+    assert_eq!(eyes.fs.read(ME, handle, 0, 4096).await.unwrap(), b"one\n");
 }
 
 #[tokio::test]

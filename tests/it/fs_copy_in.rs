@@ -395,7 +395,7 @@ async fn a_restore_that_cannot_be_begun_says_so_until_the_set_is_changed() {
     assert_eq!(error(), "");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_job_that_was_not_told_that_its_set_is_whole_is_told_again() {
     let state = tempfile::tempdir().unwrap();
     let desk = CopyDesk::new(state.path());

@@ -10,7 +10,7 @@ use medusafs::fs::{CopyIn, CopySource, FsError, StagedParent, StoredSource};
 use medusafs::model::{Clock, Fqdn, HandClock, ObjectKey, UnixSeconds};
 use medusafs::staging::{Contents, Fact, Need, SnapshotId, Wanted};
 use medusafs::store::{BlockingPool, PoolLimits};
-use medusafs::tasks::Scope;
+use medusafs::tasks::{Scope, Upkeep};
 use medusafs::view::{Area, NodeBackupId};
 
 use super::support::archive::{archives, catalog, unpack, unpacked};
@@ -71,6 +71,7 @@ fn desk(catalog: &Catalog, state: &Path) -> Desk {
         work: Arc::clone(&restores) as Arc<dyn RestoreWork>,
         clock: Arc::new(HandClock::at(UnixSeconds(9))) as Arc<dyn Clock>,
         scope: Scope::new(),
+        upkeep: Upkeep::default(),
         state_dir: state.to_owned(),
     };
     Desk { copies: Copies::open(parts).unwrap(), restores }
@@ -213,7 +214,17 @@ async fn the_share_answers_what_a_set_asks() {
 
     let gone = SnapshotId { backup: id.backup.clone(), node: Fqdn::parse("nobody").unwrap() };
     let fact = share.find_out(Need::Contents(gone), None).await.unwrap();
-    assert!(matches!(fact, Fact::Contents(_, None)));
+    assert!(matches!(fact, Fact::Contents(_, Err(_))));
+
+    // A manifest that is replaced in its place is found by what it is then.
+    let other = vec![b'x'; bytes.len() + 7];
+    std::fs::write(root.join(manifest.key.as_str()), &other).unwrap();
+    let (size, hash) = (u64::try_from(other.len()).unwrap(), md5(&other));
+    let need = Need::Manifest { size, md5: hash };
+    let Fact::Manifest { of, .. } = share.find_out(need, None).await.unwrap() else {
+        unreachable!("another fact");
+    };
+    assert_eq!(of, [id]);
 }
 
 #[tokio::test]

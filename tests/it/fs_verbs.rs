@@ -5,13 +5,15 @@ use std::io;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use medusafs::fs::Caller;
-use medusafs::model::JobState;
-use medusafs::view::Rights;
+use medusafs::fs::{Caller, CopyIn, StagedParent};
+use medusafs::medusa::Mode;
+use medusafs::model::{Fqdn, JobState};
+use medusafs::view::{Area, Rights};
 use nix::errno::Errno;
 use parking_lot::Mutex;
 use tracing_subscriber::fmt::MakeWriter;
 
+use crate::support::copy_desk::{CopyDesk, until};
 use crate::support::tree::{Eyes, ME, Made, With, job, user};
 
 #[tokio::test]
@@ -22,7 +24,9 @@ async fn mkdir_in_a_backup_finishes_what_a_node_failed() {
     let within = eyes.ino("backups/half").await;
     eyes.mkdir("backups/half/n2").await.unwrap();
     let order = eyes.jobs.orders.lock().pop().unwrap();
-    assert_eq!((order.name.as_str(), order.finishes, order.mode), ("half", true, None));
+    // As the other nodes' parts are, whatever the configuration says by now.
+    let mode = Some(Mode::Full);
+    assert_eq!((order.name.as_str(), order.finishes, order.mode), ("half", true, mode));
     assert_eq!(order.node.unwrap().as_str(), "n2");
     // One `mkdir` that is given two nodes does not copy: the cluster is at work.
     assert_eq!(eyes.jobs.cancelled.lock().len(), 0);
@@ -49,7 +53,53 @@ async fn a_disk_of_this_host_that_hangs_holds_up_no_call_longer_than_a_second() 
     let made = eyes.mkdir("backups/tonight").await.map(|_| ());
     assert_eq!(made, Err(Errno::ETIMEDOUT));
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    let told = eyes.text(".medusa/last_error").await.unwrap();
+    assert!(told.contains("/var/lib/medusafs"), "{told}");
+    // What was told to have failed is not done behind anybody's back.
     drop(hang);
+    until("its end", || eyes.jobs.cancelled.lock().len() == 1).await;
+    assert!(!eyes.names("backups").await.contains(&"tonight".to_owned()));
+    eyes.mkdir("backups/tonight").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_file_that_could_not_be_opened_does_not_keep_a_set_from_being_whole() {
+    let (made, state) = (Made::usual(), tempfile::tempdir().unwrap());
+    let desk = CopyDesk::new(state.path());
+    let copy_in = Some(Arc::new(desk.copies.clone()) as Arc<dyn CopyIn>);
+    let eyes = Eyes::with(&made, With { copy_in, ..With::default() }).await;
+    let readme = eyes.ino("README").await;
+    let place = eyes.ino("restore/n1").await;
+    let mut open = Vec::new();
+    while let Ok(opened) = eyes.fs.open(ME, readme, false).await {
+        open.push(opened.handle);
+    }
+    let name = OsStr::new("manifest.json");
+    let refused = eyes.fs.create(ME, place, name, 0o644, true).await;
+    assert_eq!(refused.map(|_| ()).map_err(|error| error.errno()), Err(Errno::ENFILE));
+    for handle in open {
+        eyes.fs.release(handle).await;
+    }
+    // A file that is open lives on without a name, and its set with it.
+    let of = StagedParent::Node(Area::Restore, Fqdn::parse("n1").unwrap());
+    desk.copies.unlink(ME, &of, "manifest.json").await.unwrap();
+    assert_eq!(desk.copies.set(&of), None);
+}
+
+#[tokio::test]
+async fn a_host_that_does_not_restore_takes_no_copy() {
+    let (made, state) = (Made::usual(), tempfile::tempdir().unwrap());
+    let desk = CopyDesk::new(state.path());
+    let copy_in = Some(Arc::new(desk.copies.clone()) as Arc<dyn CopyIn>);
+    let eyes = Eyes::with(&made, With { copy_in, restores: false, ..With::default() }).await;
+    let place = eyes.ino("restore/n1").await;
+    let name = OsStr::new("manifest.json");
+    let made = eyes.fs.create(ME, place, name, 0o644, true).await.map(|_| ());
+    assert_eq!(made.map_err(|error| error.errno()), Err(Errno::EPERM));
+    assert_eq!(eyes.mkdir("restore/n1/shop").await.map(|_| ()), Err(Errno::EPERM));
+    assert_eq!(eyes.tell("restore/n1/.medusa/commit", "now").await, Err(Errno::EPERM));
+    let told = eyes.text(".medusa/last_error").await.unwrap();
+    assert!(told.contains("restore = off"), "{told}");
 }
 
 #[tokio::test]

@@ -158,6 +158,26 @@ fn a_backup_is_made_waited_for_and_its_end_seen() {
 }
 
 #[test]
+fn wait_is_read_by_programs_that_read_byte_after_byte() {
+    if !can_mount() {
+        return;
+    }
+    let made = Made::usual();
+    let tree = Mounted::usual(&made, true);
+    let wait = "$T/backups/new/.medusa/wait";
+    let whole = shell(&tree.root(), &format!("cat {wait}"));
+    assert!(whole.contains("complete"), "{whole}");
+    for line in [
+        format!("sh -c 'while read -r line; do echo \"$line\"; done' < {wait}"),
+        format!("dash -c 'while read -r line; do echo \"$line\"; done' < {wait}"),
+        format!("dd bs=1 status=none if={wait}"),
+        format!("dd bs=16 status=none if={wait}"),
+    ] {
+        assert_eq!(shell(&tree.root(), &line), whole, "{line}");
+    }
+}
+
+#[test]
 fn whoever_waits_can_be_killed() {
     if !can_mount() {
         return;

@@ -12,7 +12,7 @@ use medusafs::fuse::{Mount, MountSettings};
 use medusafs::medusa::Layout;
 use medusafs::model::{JobState, SystemClock};
 use medusafs::store::{BlockingPool, PoolLimits, Store};
-use medusafs::tasks::Scope;
+use medusafs::tasks::{Scope, Upkeep};
 use medusafs::view::Rights;
 use tempfile::TempDir;
 use test_case::test_case;
@@ -54,6 +54,7 @@ impl Tree {
             work: Arc::clone(&restores) as Arc<dyn RestoreWork>,
             clock: Arc::new(SystemClock),
             scope: Scope::new(),
+            upkeep: Upkeep::default(),
             state_dir: state.path().to_owned(),
         });
         let rights = Rights {
@@ -70,10 +71,12 @@ impl Tree {
             doing: Arc::new(LookingOnly::new()) as Arc<dyn Doing>,
             copy_in: Arc::new(copies.unwrap()) as Arc<dyn CopyIn>,
             clock: Arc::new(SystemClock),
+            upkeep: Upkeep::default(),
             settings: FsSettings {
                 rights,
                 backup: BackupBy::NoCluster,
-                allow_delete: false,
+                restores: true,
+                state_dir: state.path().to_owned(),
                 medusa_writes_too: true,
                 deadline,
                 config: String::new(),
@@ -317,7 +320,7 @@ fn what_is_not_for_here_is_refused_with_an_error_and_a_word() {
         ("cp /etc/passwd $DST/", "no file of a snapshot"),
         ("cp -r $SRC import/", "comes later"),
         ("mkdir restore/no-such-thing", "no node"),
-        ("mv $SRC restore/", "moved"),
+        ("mv $SRC restore/", "keeps its name"),
     ] {
         tree.fails(line);
         let said = tree.succeeds("cat .medusa/last_error");

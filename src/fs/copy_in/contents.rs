@@ -70,15 +70,15 @@ impl Contents for SnapshotFiles {
             Some((index, name)) => (Some(index), name),
             None => (None, file),
         };
-        let (tables, table) = (self.files.tables(), (first, table));
-        let row = search(tables.len(), |row| {
-            let found = tables.clone().nth(row)?;
+        let table = (first, table);
+        let row = search(self.starts.len(), |row| {
+            let found = self.files.table_at(row)?;
             Some((found.keyspace().as_str(), found.directory().as_str()).cmp(&table))
         })?;
-        let files = self.files.table(table.0, table.1)?.files();
+        let found_table = self.files.table_at(row)?;
         let file = (index.unwrap_or_default(), name);
-        let at = search(files.len(), |at| {
-            let found = files.clone().nth(at)?;
+        let at = search(found_table.files().len(), |at| {
+            let found = found_table.nth_file(at)?;
             Some((found.index().unwrap_or_default(), found.name()).cmp(&file))
         })?;
         self.starts.get(row)?.checked_add(at)?.checked_add(self.meta_len())
@@ -91,8 +91,8 @@ impl Contents for SnapshotFiles {
         }
         let at = place.checked_sub(self.meta_len())?;
         let row = self.starts.partition_point(|start| *start <= at).checked_sub(1)?;
-        let table = self.files.tables().nth(row)?;
-        let file = table.files().nth(at.checked_sub(*self.starts.get(row)?)?)?;
+        let table = self.files.table_at(row)?;
+        let file = table.nth_file(at.checked_sub(*self.starts.get(row)?)?)?;
         let path = format!("{}/{}/{}", table.keyspace(), table.directory(), file.path());
         Some((path, wanted(file)))
     }

@@ -23,6 +23,7 @@ use crate::staging::Set;
 use crate::store::BlockingPool;
 use crate::store::PoolLimits;
 use crate::tasks::Scope;
+use crate::tasks::Upkeep;
 
 use super::Caller;
 use super::FsError;
@@ -42,6 +43,8 @@ pub struct CopyParts {
     pub clock: Arc<dyn Clock>,
     /// Where tasks run that outlive a call.
     pub scope: Scope,
+    /// What keeps those going that must not end.
+    pub upkeep: Upkeep,
     /// This host's own directory: journals of sets lie in `staging/` there.
     pub state_dir: PathBuf,
 }
@@ -81,7 +84,7 @@ impl Copies {
     /// Reads what was written down of earlier sets, and starts the tasks that follow sets and
     /// jobs. Blocks for this host's disk; to be called inside a tokio runtime.
     pub fn open(parts: CopyParts) -> io::Result<Self> {
-        let CopyParts { stored, work, clock, scope, state_dir } = parts;
+        let CopyParts { stored, work, clock, scope, upkeep, state_dir } = parts;
         let journal = Journal::open(&state_dir)?;
         let to_recall = journal.read()?;
         let inner = Arc::new(Inner {
@@ -100,9 +103,9 @@ impl Copies {
         });
         let copies = Self { inner };
         copies.recall();
-        // Dropping the handles leaves the tasks to their scope.
-        drop(scope.spawn(copies.clone().follow_jobs()));
-        drop(scope.spawn(copies.clone().write_journal()));
+        let (follows, writes) = (copies.clone(), copies.clone());
+        upkeep.keep(&scope, "following restores", move || follows.clone().follow_jobs());
+        upkeep.keep(&scope, "writing down what is copied", move || writes.clone().write_journal());
         Ok(copies)
     }
 

@@ -333,7 +333,8 @@ impl Copies {
             }
             self.inner.lines.notify_one();
             if jobs.changed().await.is_err() {
-                return;
+                // Nobody tells of jobs any more: the mount ends.
+                return std::future::pending().await;
             }
         }
     }

@@ -5,7 +5,7 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use lru::LruCache;
@@ -19,6 +19,8 @@ use crate::medusa::Place;
 use crate::model::Fqdn;
 use crate::model::Md5;
 use crate::model::ObjectKey;
+use crate::model::UnixSeconds;
+use crate::observe::ErrorChain;
 use crate::staging::Contents;
 use crate::staging::Fact;
 use crate::staging::Need;
@@ -64,14 +66,24 @@ pub struct Share {
     catalog: Catalog,
     pool: BlockingPool,
     deadline: Duration,
-    /// Opened lately: a file that is copied in pieces is compared in pieces.
-    open: Arc<Mutex<LruCache<ObjectKey, Arc<File>>>>,
+    /// Opened a moment ago: a file that is copied in pieces is compared in pieces.
+    open: Arc<Mutex<LruCache<ObjectKey, Opened>>>,
     /// Sizes of manifests, as far as they were asked for.
-    manifest_sizes: Arc<Mutex<LruCache<SnapshotId, u64>>>,
+    manifest_sizes: Arc<Mutex<LruCache<Version, u64>>>,
 }
+
+/// A file that is open, since when.
+#[derive(Clone)]
+struct Opened(Arc<File>, Instant);
+
+/// A snapshot, when it was begun and finished: a backup may be made anew under its old name.
+type Version = (SnapshotId, UnixSeconds, Option<UnixSeconds>);
 
 /// Files that are kept open.
 const OPEN_FILES: usize = 32;
+/// For how long. The same name may be another file after that, and one that is deleted cannot go
+/// from NFS while it is open.
+const OPEN_FOR: Duration = Duration::from_secs(5);
 /// Sizes that are kept.
 const SIZES: usize = 100_000;
 /// So much is read within one deadline.
@@ -89,6 +101,24 @@ impl Share {
             deadline,
             open: Arc::new(Mutex::new(LruCache::new(room(OPEN_FILES)))),
             manifest_sizes: Arc::new(Mutex::new(LruCache::new(room(SIZES)))),
+        }
+    }
+
+    /// Closes for ever what was not used for a while. To be run beside everything else.
+    pub async fn close_idle(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(OPEN_FOR).await;
+            let idle: Vec<_> = {
+                let mut open = self.open.lock();
+                let old = open.iter().filter(|(_, opened)| !opened.is_fresh());
+                let old: Vec<ObjectKey> = old.map(|(key, _)| key.clone()).collect();
+                old.iter().filter_map(|key| open.pop(key)).collect()
+            };
+            if !idle.is_empty()
+                && let Err(error) = self.run("to close files".to_owned(), move |_| drop(idle)).await
+            {
+                tracing::info!(error = %ErrorChain(&error), "files are not closed yet");
+            }
         }
     }
 
@@ -110,13 +140,13 @@ impl Share {
         let (open, object) = (Arc::clone(&self.open), key.clone());
         let read = self
             .run(format!("for {key}"), move |catalog| -> Result<T, Unread> {
-                let known = open.lock().get(&object).map(Arc::clone);
-                let file = match known {
-                    Some(file) => file,
-                    None => Arc::new(catalog.open(&object)?),
+                let known = open.lock().get(&object).filter(|opened| opened.is_fresh()).cloned();
+                let opened = match known {
+                    Some(opened) => opened,
+                    None => Opened(Arc::new(catalog.open(&object)?), Instant::now()),
                 };
-                let read = work(&file)?;
-                open.lock().put(object, file);
+                let read = work(&opened.0)?;
+                open.lock().put(object, opened);
                 Ok(read)
             })
             .await?;
@@ -133,57 +163,89 @@ impl Share {
         match files {
             Ok(files) => {
                 let contents: Arc<dyn Contents> = Arc::new(SnapshotFiles::new(files));
-                Ok(Fact::Contents(id, Some(contents)))
+                Ok(Fact::Contents(id, Ok(contents)))
             }
             // What has no manifest that can be read, no set can be of.
-            Err(error) if is_final(&error) => Ok(Fact::Contents(id, None)),
+            Err(error) if is_final(&error) => {
+                let why = ErrorChain(&error).to_string();
+                Ok(Fact::Contents(id, Err(why.into())))
+            }
             Err(error) => Err(FsError::failed(format!("cannot read the manifest of {id}"), error)),
         }
     }
 
     /// Looks for a manifest among snapshots, `likely` ones first, then all others.
     async fn manifest(&self, size: u64, md5: Md5, likely: Option<&Fqdn>) -> Result<Fact, FsError> {
+        let mut of = self.manifests(size, md5, likely).await?;
+        if of.is_empty() {
+            // One that was replaced in its place has another size than it had.
+            self.manifest_sizes.lock().clear();
+            of = self.manifests(size, md5, likely).await?;
+        }
+        Ok(Fact::Manifest { size, md5, of })
+    }
+
+    async fn manifests(
+        &self,
+        size: u64,
+        md5: Md5,
+        likely: Option<&Fqdn>,
+    ) -> Result<Vec<SnapshotId>, FsError> {
         let (first, second): (Vec<_>, Vec<_>) =
-            self.snapshots().into_iter().partition(|id| Some(&id.node) == likely);
+            self.versions().into_iter().partition(|(id, ..)| Some(&id.node) == likely);
         let mut of = Vec::new();
         for group in [first, second] {
-            for ids in group.chunks(MANIFESTS) {
-                for (id, key) in self.manifests_of_size(ids.to_vec(), size).await? {
+            for versions in group.chunks(MANIFESTS) {
+                for (id, key) in self.manifests_of_size(versions.to_vec(), size).await? {
                     if self.digest(&key, size).await? == Some(md5) {
                         of.push(id);
                     }
                 }
             }
-            if !of.is_empty() {
-                break;
-            }
         }
-        Ok(Fact::Manifest { size, md5, of })
+        Ok(of)
+    }
+
+    /// Every snapshot with a manifest, the newest first.
+    fn versions(&self) -> Vec<Version> {
+        let backups = self.catalog.backups();
+        let newest = backups.newest_first();
+        let of = |backup: &Arc<crate::catalog::Backup>| {
+            let name = backup.name.clone();
+            let finished = backup.nodes.iter().filter(|(_, node)| node.finished.is_some());
+            let version = |(node, part): (&Fqdn, &crate::catalog::NodeBackup)| {
+                let id = SnapshotId { backup: name.clone(), node: node.clone() };
+                (id, part.started, part.finished)
+            };
+            finished.map(version).collect::<Vec<_>>()
+        };
+        newest.into_iter().flat_map(of).collect()
     }
 
     async fn manifests_of_size(
         &self,
-        ids: Vec<SnapshotId>,
+        versions: Vec<Version>,
         size: u64,
     ) -> Result<Vec<(SnapshotId, ObjectKey)>, FsError> {
         let sizes = Arc::clone(&self.manifest_sizes);
         let found = self
             .run("for the sizes of manifests".to_owned(), move |catalog| {
                 let mut found = Vec::new();
-                for id in ids {
+                for version in versions {
+                    let id = &version.0;
                     let meta = catalog.layout().meta_file(&id.node, &id.backup, MetaFile::Manifest);
                     let Ok(key) = meta else { continue };
-                    let known = sizes.lock().get(&id).copied();
+                    let known = sizes.lock().get(&version).copied();
                     let has = match known.map_or_else(|| catalog.stat(&key).map(|s| s.size), Ok) {
                         Ok(has) => has,
                         Err(error) if error.is_retryable() => return Err(error),
                         // Gone: its index's copy is not what was copied from here.
                         Err(_gone) => continue,
                     };
-                    sizes.lock().put(id.clone(), has);
                     if has == size {
-                        found.push((id, key));
+                        found.push((id.clone(), key));
                     }
+                    sizes.lock().put(version, has);
                 }
                 Ok(found)
             })
@@ -219,6 +281,12 @@ impl Share {
             at = at.saturating_add(came);
         }
         Ok(true)
+    }
+}
+
+impl Opened {
+    fn is_fresh(&self) -> bool {
+        self.1.elapsed() < OPEN_FOR
     }
 }
 
@@ -264,16 +332,7 @@ fn bytes_at(file: &File, offset: u64, len: u64) -> io::Result<Vec<u8>> {
 #[async_trait]
 impl Stored for Share {
     fn snapshots(&self) -> Vec<SnapshotId> {
-        let backups = self.catalog.backups();
-        let newest = backups.newest_first();
-        let of = |backup: &Arc<crate::catalog::Backup>| {
-            let name = backup.name.clone();
-            let finished = backup.nodes.iter().filter(|(_, node)| node.finished.is_some());
-            finished
-                .map(|(node, _)| SnapshotId { backup: name.clone(), node: node.clone() })
-                .collect::<Vec<_>>()
-        };
-        newest.into_iter().flat_map(of).collect()
+        self.versions().into_iter().map(|(id, ..)| id).collect()
     }
 
     fn has(&self, id: &SnapshotId) -> bool {

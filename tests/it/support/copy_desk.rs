@@ -13,7 +13,7 @@ use medusafs::model::{
     STATUS_VERSION, UnixSeconds,
 };
 use medusafs::staging::{Fact, Need, SnapshotId, Source};
-use medusafs::tasks::Scope;
+use medusafs::tasks::{Scope, Upkeep};
 use medusafs::view::{Area, NodeBackupId, StagedId};
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -228,6 +228,7 @@ impl CopyDesk {
             work: Arc::clone(&restores) as Arc<dyn RestoreWork>,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             scope: scope.clone(),
+            upkeep: Upkeep::default(),
             state_dir: state_dir.to_owned(),
         };
         let copies = Copies::open(parts).unwrap();

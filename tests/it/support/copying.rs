@@ -116,7 +116,7 @@ impl Shelf {
     pub(crate) fn answer(&self, need: Need) -> Fact {
         match need {
             Need::Contents(id) => {
-                let contents = self.contents(&id);
+                let contents = self.contents(&id).ok_or_else(|| Arc::from("it has gone"));
                 Fact::Contents(id, contents)
             }
             Need::Manifest { size, md5: hash } => {

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use medusafs::catalog::{Catalog, CatalogSettings};
 use medusafs::fs::{
-    BackupBy, BackupOrder, Caller, Doing, FsError, FsParts, FsSettings, Handle, JobTable, JobText,
-    LookedUp, LookingOnly, MedusaFs,
+    BackupBy, BackupOrder, Caller, CopyIn, Doing, FsError, FsParts, FsSettings, Handle, JobTable,
+    JobText, LookedUp, LookingOnly, MedusaFs,
 };
 use medusafs::medusa::Layout;
 use medusafs::model::{
@@ -19,6 +19,7 @@ use medusafs::model::{
     STATUS_VERSION, UnixSeconds,
 };
 use medusafs::store::{BlockingPool, PoolLimits, Store};
+use medusafs::tasks::Upkeep;
 use medusafs::view::{Attr, Ino, ROOT, Rights};
 use nix::errno::Errno;
 use parking_lot::Mutex;
@@ -222,6 +223,9 @@ pub(crate) struct With {
     pub(crate) backup: BackupBy,
     pub(crate) pool: PoolLimits,
     pub(crate) deadline: Duration,
+    pub(crate) restores: bool,
+    /// What is copied in, if anything can be.
+    pub(crate) copy_in: Option<Arc<dyn CopyIn>>,
 }
 
 impl Default for With {
@@ -231,6 +235,8 @@ impl Default for With {
             backup: BackupBy::Mkdir,
             pool: PoolLimits::default(),
             deadline: Duration::from_secs(20),
+            restores: true,
+            copy_in: None,
         }
     }
 }
@@ -267,12 +273,14 @@ impl Eyes {
             catalog: catalog.clone(),
             pool: BlockingPool::new(with.pool),
             doing: Arc::clone(&jobs) as Arc<dyn Doing>,
-            copy_in: Arc::new(LookingOnly::new()),
+            copy_in: with.copy_in.unwrap_or_else(|| Arc::new(LookingOnly::new())),
             clock: Arc::new(HandClock::at(NOW)),
+            upkeep: Upkeep::default(),
             settings: FsSettings {
                 rights: with.rights,
                 backup: with.backup,
-                allow_delete: false,
+                restores: with.restores,
+                state_dir: PathBuf::from("/var/lib/medusafs"),
                 medusa_writes_too: true,
                 deadline: with.deadline,
                 config: String::new(),
