@@ -75,6 +75,8 @@ pub struct Report {
     pub proven: u64,
     /// Files that the snapshot has; none until that is known.
     pub total: Option<u64>,
+    /// Entries of its manifest that are not shown, and so can never be in place.
+    pub unshown: u64,
     /// Files that wait for stored bytes to be read. While there are some, more may become proven
     /// without anybody doing anything.
     pub unproven: u64,
@@ -184,6 +186,7 @@ impl Set {
             snapshot: self.candidates.only().filter(|_| self.counts.files > 0).cloned(),
             proven: self.counts.proven,
             total,
+            unshown: one.map_or(0, |(_, files)| files.unshown()),
             unproven: self.counts.unproven,
             wrong: self.counts.wrong,
             strangers: self.counts.strangers,

@@ -242,3 +242,27 @@ async fn an_object_tells_whose_it_is_by_where_it_lies() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_snapshot_with_entries_that_are_not_shown_says_that_it_cannot_be_copied() {
+    let store = unpacked("whole");
+    let root = store.path().to_owned();
+    let manifest = root.join("node1.example.com/diff2/meta/manifest.json");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    let more = r#""objects": [{"path": "/etc/passwd", "MD5": null, "size": 1}, {"#;
+    std::fs::write(&manifest, text.replacen(r#""objects": [{"#, more, 1)).unwrap();
+    let catalog = catalog(&root, None);
+    let snapshots = share(&catalog).snapshots();
+    let is_it = |id: &&SnapshotId| id.backup.as_str() == "diff2" && id.node.as_str().contains('1');
+    let id = snapshots.iter().find(is_it).unwrap();
+    let state = tempfile::tempdir().unwrap();
+    let desk = desk(&catalog, state.path());
+    for file in all(&files(&catalog, id)) {
+        copy(&desk, &root, id, &file, true).await.unwrap();
+    }
+    let parent = StagedParent::Node(Area::Restore, id.node.clone());
+    let set = || desk.copies.set(&parent).unwrap();
+    until("it is partial", || set().state == "partial").await;
+    let error = set().error;
+    assert!(error.contains("names 1 entries that are not shown: it cannot be restored"), "{error}");
+}

@@ -71,6 +71,11 @@ impl Staged {
         if state == "partial" && bad.is_empty() {
             let lacking = report.total.unwrap_or_default().saturating_sub(report.proven);
             error.push(match &report.snapshot {
+                Some(snapshot) if report.unshown > 0 => format!(
+                    "the manifest of {snapshot} names {} entries that are not shown: it cannot be \
+                     restored by copying; take it back with rm -r {top}",
+                    report.unshown
+                ),
                 Some(snapshot) => format!(
                     "{lacking} files of {snapshot} are not here ({top}/.medusa/missing lists \
                      them), so nothing is restored; copy the same once more to complete it, or \
