@@ -82,7 +82,10 @@ pub(super) fn stage(
         alive: AtomicU64::new(0),
     });
     let (news, hear) = channel();
-    let done = begin(&work, news).and_then(|()| gather(&work, &hear, listener));
+    let begun = begin(&work, &news);
+    // The threads' own are left: when they have ended, nobody tells anything.
+    drop(news);
+    let done = begun.and_then(|()| gather(&work, &hear, listener));
     if done.is_err() {
         work.cancelled.cancel();
         until_all_ended(&hear);
@@ -136,7 +139,7 @@ fn make_directories(
 }
 
 /// Starts the threads, which end when their work does or when they are told to.
-fn begin(work: &Arc<Work>, news: Sender<News>) -> Result<(), RestoreError> {
+fn begin(work: &Arc<Work>, news: &Sender<News>) -> Result<(), RestoreError> {
     let threads = usize::from(work.job.order.threads.max(1)).min(work.groups.len());
     for number in 0..threads {
         let (work, news) = (Arc::clone(work), news.clone());
