@@ -5,7 +5,6 @@
 //! root.
 
 mod arguments;
-mod options;
 
 use std::ffi::OsString;
 use std::io::{self, Write};

@@ -120,6 +120,10 @@ fn what_mount_8_cannot_have_is_refused_by_name_with_its_own_exit_codes() {
         &host,
         "no() { code=$1; shift; \"$@\" 2>&1 && exit 9 || [ $? = $code ] || exit 8; }
         no 1 mount -t medusafs -o colour=red $I $T
+        no 1 mount -t medusafs -o nosymfollow,context=x $I $T
+        mount -s -t medusafs -o colour=red,ro $I $T
+        findmnt -n -o OPTIONS $T | grep -o '^ro' >/dev/null
+        umount $T
         no 1 mount -t medusafs /etc $T
         no 1 mount -t medusafs $R/none.ini $T
         sed s,$R/share,$R/gone, $I >$R/gone.ini; cp $R/medusafs.ini $R/gone.ini.d 2>/dev/null || true
