@@ -30,6 +30,9 @@ pub(super) enum Role {
     Used,
     /// Has no effect, for this reason: a wrong value is a warning.
     Ignored(&'static str),
+    /// Will mean what it means to Medusa, or what medusafs's own text says, and has no effect yet,
+    /// for this reason: a wrong value is an error.
+    Later(&'static str),
     /// Only this value can be had so far, for this reason; any other is refused by name.
     Only(&'static str, &'static str),
 }
@@ -65,6 +68,17 @@ impl Key {
         reason: &'static str,
     ) -> Self {
         Self::new(section, name, kind, default, Role::Ignored(reason))
+    }
+
+    /// A setting that has no effect yet.
+    pub(super) const fn later(
+        section: &'static str,
+        name: &'static str,
+        kind: Kind,
+        default: Option<&'static str>,
+        reason: &'static str,
+    ) -> Self {
+        Self::new(section, name, kind, default, Role::Later(reason))
     }
 
     /// A setting of which one value can be had.

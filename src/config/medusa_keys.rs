@@ -21,6 +21,11 @@ const BY_IMPORT: &str = "medusafs loads tables with nodetool import, not with ss
 const ALWAYS_HASHED: &str = "medusafs hashes every file that it copies";
 const OWN_LOG: &str = "medusafs writes a log for each job, and its own to standard error";
 const OWN_METRICS: &str = "medusafs shows its metrics in .medusa/metrics";
+const BY_PURGE: &str = "medusafs removes no backups by age or number; Medusa's purge does";
+const BY_MAP: &str = "medusafs restores no cluster by a list of hosts";
+const BY_QUERY: &str =
+    "medusafs judges a restored node by another node's Up and Normal, and by whether CQL answers";
+const BY_USE_SUDO: &str = "medusafs works on nodes by use_sudo of [cassandra], in a restore too";
 const NO_GRPC: &str = "medusafs has no gRPC server";
 const NO_KUBERNETES: &str = "only Medusa's Kubernetes mode has it";
 
@@ -38,12 +43,18 @@ pub(super) static MEDUSA_KEYS: &[Key] = &[
     Key::used("storage", "base_path", Kind::HostPath, None),
     Key::used("storage", "prefix", Kind::Text, None).or_empty(),
     Key::used("storage", "fqdn", Kind::Text, None),
-    Key::used("storage", "max_backup_age", Kind::Number(0, MANY), Some("0")),
-    Key::used("storage", "max_backup_count", Kind::Number(0, MANY), Some("0")),
-    Key::used("storage", "backup_grace_period_in_days", Kind::Number(0, MANY), Some("10")),
+    Key::later("storage", "max_backup_age", Kind::Number(0, MANY), Some("0"), BY_PURGE),
+    Key::later("storage", "max_backup_count", Kind::Number(0, MANY), Some("0"), BY_PURGE),
+    Key::later(
+        "storage",
+        "backup_grace_period_in_days",
+        Kind::Number(0, MANY),
+        Some("10"),
+        BY_PURGE,
+    ),
     Key::used("storage", "concurrent_transfers", Kind::Number(1, 1024), Some("1")),
-    Key::used("storage", "use_sudo_for_restore", Kind::Flag, Some("True")),
-    Key::used("storage", "host_file_separator", Kind::Text, Some(",")),
+    Key::ignored("storage", "use_sudo_for_restore", Kind::Flag, Some("True"), BY_USE_SUDO),
+    Key::later("storage", "host_file_separator", Kind::Text, Some(","), BY_MAP),
     Key::ignored("storage", "key_file", Kind::Text, None, OBJECT_STORES),
     Key::ignored("storage", "storage_class", Kind::Text, None, OBJECT_STORES),
     Key::ignored("storage", "transfer_max_bandwidth", Kind::Size, Some("50MB/s"), UNTHROTTLED),
@@ -149,9 +160,9 @@ pub(super) static MEDUSA_KEYS: &[Key] = &[
         "a node is up when another node says Up and Normal and it answers CQL; Cassandra 4 has no \
          Thrift",
     ),
-    Key::used("checks", "query", Kind::Lines, Some("")).or_empty(),
-    Key::used("checks", "expected_rows", Kind::Number(0, u64::MAX), Some("0")),
-    Key::used("checks", "expected_result", Kind::Lines, Some("")).or_empty(),
+    Key::later("checks", "query", Kind::Lines, Some(""), BY_QUERY).or_empty(),
+    Key::later("checks", "expected_rows", ANY, Some("0"), BY_QUERY),
+    Key::later("checks", "expected_result", Kind::Lines, Some(""), BY_QUERY).or_empty(),
     Key::ignored("checks", "enable_md5_checks", Kind::Flag, Some("false"), ALWAYS_HASHED),
     Key::ignored("checks", "md5_check_concurrency", ANY, Some("1"), ALWAYS_HASHED),
     Key::ignored(
@@ -290,7 +301,8 @@ mod tests {
             let config = config.unwrap_or_else(|error| panic!("{key:?}: {error}"));
             assert!(line_of(&config, key, &shown).contains("# /m.ini:2"), "{key:?}");
             let ignored = config.ignored().iter().any(|warning| warning.what.contains(key.name));
-            assert_eq!(ignored, matches!(key.role, Role::Ignored(_)), "{key:?}");
+            let wished = matches!(key.role, Role::Ignored(_) | Role::Later(_));
+            assert_eq!(ignored, wished, "{key:?}");
 
             let Some(text) = wrong(key.kind) else { continue };
             match (key.role, load(&file_with(key, Some(text)), &[])) {
@@ -298,7 +310,10 @@ mod tests {
                     let said = config.warnings.iter().map(ToString::to_string).collect::<String>();
                     assert!(said.starts_with("/m.ini:2: ") && said.contains(reason), "{said}");
                 }
-                (Role::Used | Role::Only(..), Err(ConfigError::Wrong(problems))) => {
+                (
+                    Role::Used | Role::Later(_) | Role::Only(..),
+                    Err(ConfigError::Wrong(problems)),
+                ) => {
                     let said = problems[0].to_string();
                     let head = format!("/m.ini:2: [{}] {}: ", key.section, key.name);
                     assert!(said.starts_with(&head) && problems.len() == 1, "{problems:?}");

@@ -48,7 +48,6 @@ pub(super) fn storage(resolver: &mut Resolver<'_>, whole: &Place) -> StorageSett
         max_backup_count: (count > 0).then_some(count),
         backup_grace_period: days(resolver.count("storage", "backup_grace_period_in_days")),
         concurrent_transfers: resolver.width("storage", "concurrent_transfers"),
-        use_sudo_for_restore: resolver.flag("storage", "use_sudo_for_restore"),
         host_file_separator,
     }
 }

@@ -13,6 +13,12 @@ const fn own(name: &'static str, kind: Kind, default: Option<&'static str>) -> K
     Key::used(OWN_SECTION, name, kind, default)
 }
 
+const fn later(name: &'static str, kind: Kind, default: &'static str, reason: &'static str) -> Key {
+    Key::later(OWN_SECTION, name, kind, Some(default), reason)
+}
+
+const BY_KERNEL: &str = "what was read is kept by the kernel alone, on no disk of this host";
+
 /// Every key of `[medusafs]`.
 pub(super) static OWN_KEYS: &[Key] = &[
     own("contact_points", Kind::Hosts, None),
@@ -25,8 +31,18 @@ pub(super) static OWN_KEYS: &[Key] = &[
     own("restore", Kind::Choice(RestorePolicy::WORDS), Some("auto")),
     own("restore_hold", Kind::Time, Some("60s")),
     own("backup", Kind::Choice(BackupPolicy::WORDS), Some("mkdir")),
-    own("allow_delete", Kind::Flag, Some("false")),
-    own("keep_last", Kind::Number(0, 1_000_000), Some("3")),
+    later(
+        "allow_delete",
+        Kind::Flag,
+        "false",
+        "rmdir removes only backups that failed and published nothing",
+    ),
+    later(
+        "keep_last",
+        Kind::Number(0, 1_000_000),
+        "3",
+        "medusafs removes no backups by age or number",
+    ),
     own("read_group", Kind::Group, None),
     own("backup_group", Kind::Group, None),
     own("restore_group", Kind::Group, None),
@@ -35,8 +51,8 @@ pub(super) static OWN_KEYS: &[Key] = &[
     own("bandwidth_node", Kind::Size, Some("100MB/s")),
     own("bandwidth_total", Kind::Size, Some("0")),
     own("state_dir", Kind::HostPath, Some("/var/lib/medusafs")),
-    own("cache_dir", Kind::HostPath, Some("/var/cache/medusafs")),
-    own("cache_size", Kind::Size, Some("1GiB")),
+    later("cache_dir", Kind::HostPath, "/var/cache/medusafs", BY_KERNEL),
+    later("cache_size", Kind::Size, "1GiB", BY_KERNEL),
     own("memory", Kind::Size, Some("512MiB")),
     own("undo_keep", Kind::Time, Some("7d")),
     own("passthrough", Kind::Choice(Passthrough::WORDS), Some("auto")),
@@ -99,11 +115,11 @@ mod tests {
                 found.unwrap_or_else(|| panic!("{head:?} is not in {all}"))
             };
             let file = format!("[{section}]\n{} = {text}\n", key.name);
-            assert!(line(load(&file, &[]).unwrap()).ends_with("# /medusafs.ini:2"));
+            assert!(line(load(&file, &[]).unwrap()).contains("# /medusafs.ini:2"));
             assert!(is_own_option(&option));
             let stronger =
                 load(&format!("[{section}]\n{} = {wrong}\n", key.name), &[(&option, text)]);
-            assert!(line(stronger.unwrap()).ends_with(&format!("# option {option}")));
+            assert!(line(stronger.unwrap()).contains(&format!("# option {option}")));
 
             let refused = load(&format!("[{section}]\n{} = {wrong}\n", key.name), &[]);
             let said = refused.unwrap_err().to_string();

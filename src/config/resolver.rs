@@ -165,7 +165,7 @@ impl<'a> Resolver<'a> {
         }
         let commented = text.contains(" ;") || text.contains(" #");
         if commented
-            && key.role == Role::Used
+            && matches!(key.role, Role::Used | Role::Later(_))
             && matches!(place, Place::Line(..))
             && key.kind != Kind::Lines
         {
@@ -192,7 +192,7 @@ impl<'a> Resolver<'a> {
             Role::Ignored(reason) => {
                 self.warn(place.clone(), format!("{about}: {what}{hint}; ignored: {reason}"));
             }
-            Role::Used | Role::Only(..) => {
+            Role::Used | Role::Later(_) | Role::Only(..) => {
                 self.problem(place.clone(), about, format!("{what}{hint}"));
             }
         }

@@ -26,8 +26,6 @@ pub struct StorageSettings {
     pub backup_grace_period: Duration,
     /// Files in flight at once on a node, at least 1.
     pub concurrent_transfers: usize,
-    /// Whether files are put in place under `sudo`.
-    pub use_sudo_for_restore: bool,
     /// What parts the three columns of a host list for `--map`.
     pub host_file_separator: String,
 }

@@ -36,13 +36,17 @@ impl Config {
     /// What Medusa's file sets and medusafs does nothing with, each with the reason; a setting that
     /// has Medusa's default is not told.
     pub fn ignored(&self) -> Vec<Warning> {
-        let told = MEDUSA_KEYS.iter().filter_map(|key| {
-            let Role::Ignored(reason) = key.role else { return None };
+        let told = MEDUSA_KEYS.iter().chain(OWN_KEYS).filter_map(|key| {
+            let (effect, reason) = match key.role {
+                Role::Ignored(reason) => ("no effect", reason),
+                Role::Later(reason) => ("no effect yet", reason),
+                Role::Used | Role::Only(..) => return None,
+            };
             let setting = self.setting(key, key.section)?;
             if setting.place == Place::Default || setting.text.as_deref() == key.default {
                 return None;
             }
-            let what = format!("[{}] {} has no effect: {reason}", key.section, key.name);
+            let what = format!("[{}] {} has {effect}: {reason}", key.section, key.name);
             Some(Warning { place: setting.place.clone(), what })
         });
         told.collect()
@@ -59,6 +63,7 @@ impl Config {
         let value = value.replace('\n', "\\n");
         let ignored = match key.role {
             Role::Ignored(reason) => format!("; ignored: {reason}"),
+            Role::Later(reason) => format!("; no effect yet: {reason}"),
             Role::Used | Role::Only(..) => String::new(),
         };
         let line = format!("[{section}] {} = {value}", key.name);

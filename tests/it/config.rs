@@ -110,7 +110,7 @@ fn a_file_of_a_cluster_becomes_settings_with_medusas_meaning() {
     assert_eq!(config.storage.max_backup_count, None);
     assert_eq!(config.storage.backup_grace_period, Duration::from_hours(240));
     assert_eq!(config.storage.concurrent_transfers, 4);
-    assert!(config.storage.use_sudo_for_restore && !config.cassandra.use_sudo);
+    assert!(!config.cassandra.use_sudo);
     assert_eq!(config.cassandra.stop_cmd, ["service", "cassandra", "stop"]);
     assert!(!config.cassandra.resolve_ip_addresses && !config.cassandra.resolve_own_name);
     let cql = config.cassandra.cql.as_ref().unwrap();
