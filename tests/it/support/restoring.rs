@@ -150,7 +150,7 @@ pub(crate) async fn mend(agent: &Agent, then: Then) {
 
 /// Polls until `is_so`; the deadline is that of a machine with other things to do.
 pub(crate) async fn until(is_so: impl Fn() -> bool) {
-    let until = std::time::Instant::now() + Duration::from_secs(60);
+    let until = std::time::Instant::now() + Duration::from_mins(1);
     while !is_so() {
         assert!(std::time::Instant::now() < until, "it does not come about");
         tokio::time::sleep(Duration::from_millis(5)).await;
