@@ -25,7 +25,8 @@ class Agent:
         nodetool = dict(program="nodetool", flags=[], username=None, password=None, password_file=None)
         nodetool |= dict(host=None, port=None, ssl=False)
         self.ask("hello", job=job, store=store, prefix=None, cassandra_yaml="/etc/cassandra/cassandra.yaml",
-                 medusa_ini="/etc/medusa/medusa.ini", resolve_ip_addresses=False, nodetool=nodetool)
+                 medusa_ini="/etc/medusa/medusa.ini", resolve_ip_addresses=False, nodetool=nodetool,
+                 storage_directory=None, share_seconds=60)
 
     def __enter__(self):
         return self

@@ -103,14 +103,15 @@ impl Sshd {
 
     fn spawn(more: &str, directory: &TempDir, port: u16) -> Child {
         let at = directory.path().display();
-        // The first value of a key counts, so `more` comes first.
+        // The first value of a key counts, so `more` comes first. bash reads ~/.bashrc when sshd
+        // starts it, and what the machine's own account has there is not the tests'.
         let more = more.replace("HERE", &at.to_string());
         let config = format!(
             "{more}\nListenAddress 127.0.0.1\nPort {port}\nHostKey {at}/host_ed25519\n\
              HostKey {at}/host_rsa\nHostKey {at}/host_ecdsa\nAuthorizedKeysFile {at}/authorized_keys\n\
              StrictModes no\nUsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n\
              PermitRootLogin prohibit-password\nPidFile none\nUseDNS no\nMaxStartups 100\n\
-             LogLevel ERROR\n"
+             SetEnv HOME={at}\nLogLevel ERROR\n"
         );
         let file = directory.path().join("sshd_config");
         fs::write(&file, config).unwrap();
