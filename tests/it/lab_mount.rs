@@ -100,7 +100,12 @@ fn what_dies_in_the_middle_of_a_restore_is_brought_to_its_end(deaths: &[(Victim,
     let restore = format!("restore/{NODE}");
     for (victim, state) in deaths.iter().copied() {
         lab.ctl_sh(&format!("cp -r /mnt/medusa/backups/good/{NODE} /mnt/medusa/restore/")).ok();
-        lab.until(&format!("/mnt/medusa/{restore}/.medusa/state"), state);
+        // `staging` is shown from the plan on, before there is an agent to die.
+        let (file, line) = match state {
+            "staging" => ("progress", "phase stage"),
+            _ => ("state", state),
+        };
+        lab.until(&format!("/mnt/medusa/{restore}/.medusa/{file}"), line);
         kill(&lab, victim);
         let ended = wait(&lab, &restore);
         match victim {
