@@ -1,11 +1,21 @@
 //! `medusafs jobs`, `cancel`, `resume`, `undo`: work of this host, by its id.
 
+use std::time::Duration;
+
 use crate::jobs::{Folder, Jobs};
 use crate::model::{JobId, JobKind, JobStatus, Phase};
 
 use super::follow::follow;
 use super::settings::Settings;
 use super::{ConfigArgs, Exit, Failure, Output};
+
+/// A process that has written its job's end has nothing more to wait for.
+const GONE_WITHIN: Duration = Duration::from_secs(10);
+
+/// Looking whether a process lives takes no time.
+const LOOKED_AT_WITHIN: Duration = Duration::from_millis(500);
+
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Lists the jobs, newest last; recovers those whose process is gone.
 pub(super) fn list(config: &ConfigArgs, json: bool, output: Output) -> Result<(), Failure> {
@@ -82,12 +92,12 @@ pub(super) async fn undo(config: &ConfigArgs, job: &str, output: Output) -> Resu
 }
 
 async fn again(
-    (jobs, folder, _): (Jobs, Folder, JobStatus),
+    (jobs, folder, status): (Jobs, Folder, JobStatus),
     output: Output,
     wish: impl Fn(&Folder) -> Result<(), crate::jobs::JobsError>,
 ) -> Result<(), Failure> {
     let job = folder.id();
-    if folder.is_alive() {
+    if !is_left(&folder, &status).await {
         return Err(Failure::new(Exit::Busy, format!("job {job} is being done"))
             .hint("`medusafs jobs` shows how far it is"));
     }
@@ -96,6 +106,19 @@ async fn again(
     jobs.reopen(&folder).map_err(failed)?;
     let ended = follow(&jobs, folder.id(), output).await?;
     output.line(format!("job {job}: {}", ended.state))
+}
+
+/// Whether no process does the job, or none does soon: the process of a job that shows its end is
+/// about to go, and whoever looks whether one lives (the mount, `medusafs jobs`) is taken for one
+/// for a moment.
+async fn is_left(folder: &Folder, status: &JobStatus) -> bool {
+    let within = if status.state.outcome().is_some() { GONE_WITHIN } else { LOOKED_AT_WITHIN };
+    let left = async {
+        while folder.is_alive() {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    };
+    tokio::time::timeout(within, left).await.is_ok()
 }
 
 fn find(settings: &Settings, job: &str) -> Result<(Jobs, Folder, JobStatus), Failure> {
