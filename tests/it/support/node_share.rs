@@ -45,6 +45,8 @@ pub(crate) fn content(text: &str) -> String {
 struct Mood {
     broken: bool,
     hangs: bool,
+    /// How many wait for it.
+    waiting: usize,
 }
 
 /// The share, with the backup on it.
@@ -79,6 +81,10 @@ impl Share {
 
     pub(crate) fn hangs(&self) {
         self.mood.lock().hangs = true;
+    }
+
+    pub(crate) fn is_waited_for(&self) -> bool {
+        self.mood.lock().waiting > 0
     }
 
     pub(crate) fn answers_again(&self) {
@@ -131,9 +137,11 @@ impl Source for Handle {
 
     fn open(&self, key: &ObjectKey) -> Result<File, Box<dyn Error + Send + Sync>> {
         let mut mood = self.0.mood.lock();
+        mood.waiting += 1;
         while mood.hangs {
             self.0.answers.wait(&mut mood);
         }
+        mood.waiting -= 1;
         if mood.broken {
             return Err("the share is gone".into());
         }
