@@ -291,7 +291,10 @@ fn log_of(args: &MountArgs, config: &Config) -> LogTo {
 /// How a mount's failure ends the command.
 pub(super) fn failure(error: &FuseError) -> Failure {
     let exit = match error {
-        FuseError::Missing(_) | FuseError::NotADirectory(_) | FuseError::NotOurs(_) => Exit::Usage,
+        FuseError::Missing(_)
+        | FuseError::NotADirectory(_)
+        | FuseError::NotEmpty { .. }
+        | FuseError::NotOurs(_) => Exit::Usage,
         FuseError::InUse { .. } | FuseError::Busy(_) => Exit::Busy,
         FuseError::NoDevice(_) | FuseError::NoHelper(_) => Exit::Unreachable,
         FuseError::Path { .. }
@@ -308,6 +311,7 @@ pub(super) fn failure(error: &FuseError) -> Failure {
         ),
         FuseError::NoHelper(_) => failure.hint("install fuse3, or mount as root"),
         FuseError::InUse { .. } => failure.hint("unmount that first, or mount somewhere else"),
+        FuseError::NotEmpty { .. } => failure.hint("mount on an empty directory"),
         FuseError::NotADirectory(_) => failure.hint("mount on a directory"),
         _ => failure,
     }

@@ -1,5 +1,6 @@
 //! Why the tree cannot be mounted or taken away.
 
+use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 
@@ -26,6 +27,14 @@ pub enum FuseError {
         kind: String,
         /// Its source.
         source_name: String,
+    },
+    /// What is there would be hidden.
+    #[error("{path} is not empty, and a mount would hide what is in it, such as {name:?}")]
+    NotEmpty {
+        /// The mountpoint.
+        path: PathBuf,
+        /// One of the names in it.
+        name: OsString,
     },
     /// Nothing of ours is mounted there.
     #[error("{0} is no mountpoint of medusafs")]

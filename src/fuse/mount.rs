@@ -199,16 +199,25 @@ fn is_our_dead(path: &Path) -> Result<bool, FuseError> {
     Ok(there.is_some_and(|mounted| mounted.kind == OUR_TYPE) && is_dead(path))
 }
 
-/// A directory on which nothing is mounted but what mounts us.
+/// An empty directory on which nothing is mounted but what mounts us.
 fn must_be_free(path: PathBuf) -> Result<(), FuseError> {
-    let there = mounted_at(&path).map_err(FuseError::path("look at", &path))?;
-    if let Some(mounted) = there.filter(|mounted| mounted.kind != "autofs") {
-        return Err(FuseError::InUse { path, kind: mounted.kind, source_name: mounted.source });
+    match mounted_at(&path).map_err(FuseError::path("look at", &path))? {
+        // Whoever looked into it would wait for our mount.
+        Some(mounted) if mounted.kind == "autofs" => return Ok(()),
+        Some(mounted) => {
+            return Err(FuseError::InUse { path, kind: mounted.kind, source_name: mounted.source });
+        }
+        None => {}
     }
     if !path.metadata().map_err(FuseError::path("look at", &path))?.is_dir() {
         return Err(FuseError::NotADirectory(path));
     }
-    Ok(())
+    // What is mounted on the store would hide it from itself, and on /etc the configuration.
+    let mut names = path.read_dir().map_err(FuseError::path("look at", &path))?;
+    match names.next().transpose().map_err(FuseError::path("look at", &path))? {
+        Some(entry) => Err(FuseError::NotEmpty { name: entry.file_name(), path }),
+        None => Ok(()),
+    }
 }
 
 fn is_dead(path: &Path) -> bool {

@@ -284,6 +284,8 @@ fn a_mountpoint_that_cannot_be_is_refused_in_a_sentence() {
     fs::write(&file, "").unwrap();
     let no_directory = start(&tree.eyes, &tree.runtime, &file, true).unwrap_err();
     assert!(matches!(no_directory, FuseError::NotADirectory(_)), "{no_directory}");
+    let store = start(&tree.eyes, &tree.runtime, made.root(), true).unwrap_err();
+    assert!(matches!(store, FuseError::NotEmpty { .. }), "{store}");
     assert!(medusafs::fuse::unmount(made.root()).is_err(), "nothing of ours is there");
     shell(&tree.root(), "ls $T");
 }
