@@ -150,8 +150,6 @@ pub struct SnapshotTaken {
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// When it was begun, by the node's clock.
-    pub begun: UnixSeconds,
     /// How long Cassandra took, in milliseconds.
     pub took_ms: u64,
 }

@@ -14,6 +14,7 @@ mod facts_protocol;
 mod fault;
 #[cfg(test)]
 mod fixture;
+mod held_name;
 mod known;
 mod limit;
 mod lines;

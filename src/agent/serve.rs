@@ -72,7 +72,8 @@ impl Ended {
 /// on the share may outlive this: the caller ends the process without waiting for its threads.
 ///
 /// Whatever the end is, what was not finished has been taken back, as far as it can be, but for a
-/// restore that has stopped Cassandra: that has been finished.
+/// restore that has stopped Cassandra: that has been finished. A snapshot that Cassandra was still
+/// taking has been waited for.
 pub async fn serve<R, W>(stdin: R, stdout: W) -> Ended
 where
     R: AsyncRead + Unpin,

@@ -104,7 +104,7 @@ impl Session {
                 .map_err(AgentError::from)?,
             restore: RestoreSide::new(nodetool.clone(), &hello, &yaml, Arc::clone(&self.clock)),
             store: OnceCell::new(),
-            snapshots: Snapshots::new(nodetool.clone(), data.clone(), Arc::clone(&self.clock)),
+            snapshots: Snapshots::new(nodetool.clone(), data.clone()),
             hello: hello.clone(),
             layout,
             nodetool,

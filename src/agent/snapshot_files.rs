@@ -56,6 +56,29 @@ impl SnapshotFile {
     }
 }
 
+/// How much a snapshot has; it never changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Content {
+    /// Tables, empty ones among them.
+    pub(super) tables: u64,
+    /// Their files.
+    pub(super) files: u64,
+    /// Their bytes.
+    pub(super) bytes: u64,
+}
+
+impl Content {
+    /// That of all tables of a snapshot.
+    pub(super) fn of(tables: &[SnapshotTable]) -> Self {
+        let empty = Self { tables: tables.len() as u64, files: 0, bytes: 0 };
+        tables.iter().flat_map(|table| &table.files).fold(empty, |so_far, file| Self {
+            files: so_far.files.saturating_add(1),
+            bytes: so_far.bytes.saturating_add(file.bytes),
+            ..so_far
+        })
+    }
+}
+
 fn below_table(index: Option<&str>, name: &str) -> String {
     index.map_or_else(|| name.to_owned(), |index| format!("{index}/{name}"))
 }
