@@ -267,7 +267,7 @@ mod tests {
         let node = Fixture::new();
         node.sstable(ORDERS, "nb-1-big", "rows");
         let request = node.upload_request("one", mode);
-        upload(&node.place("one"), &[node.data()], &request, &task()).unwrap();
+        upload(&node.place("one"), &[node.data()], None, &request, &task()).unwrap();
         node
     }
 
