@@ -12,12 +12,14 @@ use super::error::AgentError;
 use super::held_name::HeldName;
 use super::place::BackupPlace;
 use super::protocol::{DEAD_AFTER, FaultKind};
-use super::serve::STOP_GRACE;
+use super::serve::{STOP_GRACE, UNDO_LIMIT};
 use super::task::{Cancelled, Task};
 
-/// Until the other agent knows, and has stopped, and a little longer.
-const PATIENCE: Duration =
-    DEAD_AFTER.saturating_add(STOP_GRACE).saturating_add(Duration::from_secs(5));
+/// Until the other agent knows, has stopped and taken back what it can, and a little longer.
+const PATIENCE: Duration = DEAD_AFTER
+    .saturating_add(STOP_GRACE)
+    .saturating_add(UNDO_LIMIT)
+    .saturating_add(Duration::from_secs(5));
 
 /// Held by the agent that copies, publishes or withdraws a backup.
 #[derive(Debug)]
@@ -69,7 +71,7 @@ mod tests {
         let begun = Instant::now();
         let refused = BackupLock::take(&node.place("one"), &task()).await.unwrap_err();
         assert_eq!(Fault::from(refused).kind, FaultKind::Busy);
-        assert!(begun.elapsed() >= DEAD_AFTER + STOP_GRACE);
+        assert!(begun.elapsed() >= DEAD_AFTER + STOP_GRACE + UNDO_LIMIT);
         let ends = async {
             sleep(DEAD_AFTER).await;
             drop(first);

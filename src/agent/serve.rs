@@ -36,7 +36,7 @@ const OUTBOX: usize = 256;
 pub(super) const STOP_GRACE: Duration = Duration::from_secs(20);
 
 /// How long taking back may take: Cassandra's own tool and a share may both be slow.
-const UNDO_LIMIT: Duration = Duration::from_mins(1);
+pub(super) const UNDO_LIMIT: Duration = Duration::from_mins(1);
 
 /// Does what is asked.
 #[async_trait]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 use tracing::warn;
 
 use super::ask_nodetool;
@@ -24,7 +24,7 @@ use super::restore_side::RestoreSide;
 use super::serve::Handler;
 use super::share::{nonce_key, probe, read_nonces, write_nonce};
 use super::snapshot::Snapshots;
-use super::task::{Task, on_a_thread};
+use super::task::{Cancelled, Task, on_a_thread};
 use super::upload::upload;
 use crate::cassandra::Nodetool;
 use crate::medusa::Layout;
@@ -35,7 +35,8 @@ use crate::store::{BlockingPool, PoolLimits, Store};
 /// For a few small calls to the share.
 const SHARE_LIMIT: Duration = Duration::from_secs(30);
 
-/// How long a share may hold on to work that is called off, before the agent lets go of it.
+/// How long a share may let nothing get on of work that is called off and takes back what it did,
+/// before the agent lets go of it.
 const LET_GO: Duration = Duration::from_secs(10);
 
 /// How often it is looked whether work on the share gets on.
@@ -58,6 +59,8 @@ struct Node {
     data: Vec<PathBuf>,
     snapshots: Snapshots,
     store: OnceCell<Store>,
+    /// Held by the request that works on a backup: one at a time.
+    turn: tokio::sync::Mutex<()>,
     /// This agent's own directory for temporary files, when no backup's node name says which.
     scratch: ObjectKey,
     restore: RestoreSide,
@@ -104,6 +107,7 @@ impl Session {
                 .map_err(AgentError::from)?,
             restore: RestoreSide::new(nodetool.clone(), &hello, &yaml, Arc::clone(&self.clock)),
             store: OnceCell::new(),
+            turn: tokio::sync::Mutex::default(),
             snapshots: Snapshots::new(nodetool.clone(), data.clone()),
             hello: hello.clone(),
             layout,
@@ -244,7 +248,8 @@ impl Session {
 }
 
 /// Does work on a backup that no other agent of this node may do at the same time, on a thread of
-/// its own.
+/// its own. What was begun before in this conversation is waited for as long as it gets on: taking
+/// back many files takes long.
 async fn alone<T, W>(
     node: &Node,
     name: &str,
@@ -256,6 +261,10 @@ where
     T: Send + 'static,
     W: FnOnce(&BackupPlace, &Task) -> Result<T, AgentError> + Send + 'static,
 {
+    let _turn = tokio::select! {
+        turn = node.turn.lock() => turn,
+        () = task.cancelled() => return Err(AgentError::from(Cancelled).into()),
+    };
     let lock = BackupLock::take(&place, task).await?;
     let for_thread = task.clone();
     let work = on_a_thread(name, move || {
@@ -267,8 +276,8 @@ where
 }
 
 /// Waits for work on the share for as long as it gives signs of life. Once the request is cancelled
-/// the work ends by itself, or hangs: then it is left behind, for its thread answers to nothing but
-/// the share.
+/// the work takes back what it did and ends by itself, or hangs: then it is left behind, for its
+/// thread answers to nothing but the share.
 async fn while_it_gets_on<T>(
     task: &Task,
     patience: Duration,
@@ -279,24 +288,25 @@ async fn while_it_gets_on<T>(
         Err(AgentError::wrong(FaultKind::ShareHangs, what, remedy).into())
     };
     tokio::pin!(work);
-    let (mut seen, mut since) = (task.signs_of_life(), Instant::now());
+    let (mut seen, mut since, mut is_called_off) = (task.signs_of_life(), Instant::now(), false);
     loop {
         tokio::select! {
             answer = &mut work => return answer,
-            () = task.cancelled() => break,
+            () = task.cancelled(), if !is_called_off => {
+                (is_called_off, since) = (true, Instant::now());
+            }
             () = sleep(LOOK) => {}
         }
         if task.signs_of_life() != seen {
             (seen, since) = (task.signs_of_life(), Instant::now());
-        } else if since.elapsed() >= patience {
+        } else if is_called_off && since.elapsed() >= LET_GO {
+            return hangs("it was told to stop, and the share does not let it".to_owned());
+        } else if !is_called_off && since.elapsed() >= patience {
             // When the share answers at last, nothing more is done there.
             task.cancel();
             return hangs(format!("the share lets nothing get on since {} s", patience.as_secs()));
         }
     }
-    timeout(LET_GO, work).await.unwrap_or_else(|_elapsed| {
-        hangs("it was told to stop, and the share does not let it".to_owned())
-    })
 }
 
 #[async_trait]
@@ -329,6 +339,22 @@ mod tests {
         assert!(fault.what.contains("60 s"), "{fault}");
         assert!(begun.elapsed() < Duration::from_secs(65), "{:?}", begun.elapsed());
         assert!(task.still_wanted().is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn work_that_is_called_off_is_waited_for_as_long_as_its_taking_back_gets_on() {
+        let (task, begun) = (task(), Instant::now());
+        let takes_back = async {
+            for _ in 0..100 {
+                sleep(LET_GO / 2).await;
+                task.lives();
+            }
+            std::future::pending::<Result<(), Fault>>().await
+        };
+        task.cancel();
+        let fault = while_it_gets_on(&task, Duration::from_hours(1), takes_back).await.unwrap_err();
+        assert_eq!(fault.kind, FaultKind::ShareHangs);
+        assert!(begun.elapsed() >= 51 * LET_GO, "{:?}", begun.elapsed());
     }
 
     #[tokio::test(start_paused = true)]

@@ -8,7 +8,7 @@ use crate::cluster::AgentLine;
 use crate::model::{BackupName, Fqdn, JobState, Phase};
 
 use super::agents::{on_agents, why};
-use super::{Context, JobError};
+use super::{Context, JobError, Record};
 
 /// Files that one node copies at once. Measured: with eight, hashing and syncing keep pace with
 /// `cp`; more gain nothing on NFS.
@@ -33,6 +33,9 @@ pub(in crate::jobs) async fn upload(
     let bytes_per_second = own.into_iter().chain(shared).min().unwrap_or(0);
     let threads = u32::try_from(cx.config.storage.concurrent_transfers).unwrap_or(THREADS);
     let threads = threads.clamp(THREADS, 64);
+    for node in agents.keys() {
+        cx.write(Record::UploadBegins { node: node.clone() })?;
+    }
     let uploading = on_agents(cx, width, agents, |name, agent| {
         let cx = cx.clone();
         let request = Upload {
