@@ -111,7 +111,7 @@ impl<'a, T: Clone> Copier<'a, T> {
     fn write(&mut self, file: &SnapshotFile) -> Result<(Draft, Md5), AgentError> {
         let read = |error| AgentError::node_file("read", &file.path)(error);
         let mut source = Source::open(&file.path).map_err(read)?;
-        let mut draft = self.place.store.draft(&self.place.temporary)?;
+        let mut draft = self.place.store.draft(&self.place.drafts)?;
         let (mut hasher, mut bytes, mut unsynced) = (Hasher::new(), 0_u64, 0_u64);
         loop {
             let got = source.read(&mut self.buffer).map_err(read)?;

@@ -13,8 +13,10 @@ use super::task::Task;
 pub(super) struct BackupPlace {
     pub(super) store: Store,
     pub(super) layout: Layout,
-    /// The directory for this job's temporary files.
+    /// The directory for this job's temporary files of this node, whichever agent's.
     pub(super) temporary: ObjectKey,
+    /// This agent's own part of it.
+    pub(super) drafts: ObjectKey,
     pub(super) node: Fqdn,
     pub(super) backup: BackupName,
 }

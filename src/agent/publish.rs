@@ -105,7 +105,7 @@ impl Writer<'_> {
             (layout.latest_tokenmap(node)?, tokenmap),
             (layout.latest_name(node)?, backup.as_str().as_bytes()),
         ] {
-            place.store.put_replacing(&place.temporary, &key, bytes)?;
+            place.store.put_replacing(&place.drafts, &key, bytes)?;
             self.written.push(key);
         }
         Ok(())
@@ -139,7 +139,7 @@ impl Writer<'_> {
         time: Option<SystemTime>,
     ) -> Result<Stat, AgentError> {
         let store = &self.place.store;
-        let mut draft = store.draft(&self.place.temporary)?;
+        let mut draft = store.draft(&self.place.drafts)?;
         draft.write_all(bytes).map_err(StoreError::about("write", key.as_str()))?;
         if let Some(time) = time {
             draft.set_modified(time)?;
@@ -386,7 +386,7 @@ mod tests {
         let mut writer = Writer { place: &place, request: &request, written: vec![], undo: vec![] };
         writer.begin().unwrap();
         let manifest = place.meta(MetaFile::Manifest).unwrap();
-        place.store.put_new(&place.temporary, &manifest, b"[]").unwrap();
+        place.store.put_new(&place.drafts, &manifest, b"[]").unwrap();
         let before = node.stored();
         writer.take_back(&task);
         assert_eq!(node.stored(), before);

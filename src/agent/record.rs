@@ -24,7 +24,7 @@ pub(super) fn write_record(
 ) -> Result<ObjectKey, AgentError> {
     let key = place.record()?;
     let wrong = || StoreError::about("write", key.as_str());
-    let draft = place.store.draft(&place.temporary)?;
+    let draft = place.store.draft(&place.drafts)?;
     let buffered = BufWriter::with_capacity(1 << 18, draft);
     let mut writer = ManifestWriter::new(buffered).map_err(wrong())?;
     for (table, placed) in tables.iter().zip(placed) {

@@ -140,8 +140,8 @@ impl Session {
         node.store.get_or_try_init(open).await.cloned()
     }
 
-    /// Where a backup goes. Its temporary files have a directory for each node: the nodes of one
-    /// job share the job's.
+    /// Where a backup goes. Its temporary files have a directory for each node, for the nodes of one
+    /// job share the job's, and in it one for each agent: one that goes removes its own alone.
     async fn place(
         &self,
         node: &Node,
@@ -150,11 +150,14 @@ impl Session {
     ) -> Result<BackupPlace, Fault> {
         let job = node.layout.temporary(&node.hello.job);
         let temporary = job.and_then(|job| job.join(fqdn.as_str())).map_err(AgentError::from)?;
-        self.mine.lock().directories.insert(temporary.clone());
+        let own = node.scratch.file_name();
+        let drafts = temporary.join(own).map_err(AgentError::from)?;
+        self.mine.lock().directories.insert(drafts.clone());
         Ok(BackupPlace {
             store: self.store(node).await?,
             layout: node.layout.clone(),
             temporary,
+            drafts,
             node: fqdn.clone(),
             backup: backup.clone(),
         })
@@ -328,7 +331,54 @@ impl Handler for Session {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent::fixture::task;
+    use crate::agent::fixture::{Fixture, ORDERS, task};
+    use crate::agent::protocol::Withdraw;
+    use crate::model::SystemClock;
+
+    /// A conversation of the fixture's job in which hello was said, and the share is open.
+    async fn session(fixture: &Fixture) -> (Session, Arc<Node>) {
+        let session = Session::new(Arc::new(SystemClock));
+        session.answer(fixture.hello().into(), &task()).await.unwrap();
+        let node = Arc::clone(session.node().unwrap());
+        session.store(&node).await.unwrap();
+        (session, node)
+    }
+
+    #[tokio::test]
+    async fn an_agent_that_goes_removes_no_draft_of_the_one_that_came() {
+        let fixture = Fixture::new();
+        fixture.sstable(ORDERS, "nb-1-big", "rows");
+        let BackupPlace { node: fqdn, backup, .. } = fixture.place("one");
+        let (first, of_first) = session(&fixture).await;
+        let (second, of_second) = session(&fixture).await;
+        let old = first.place(&of_first, &fqdn, &backup).await.unwrap();
+        let new = second.place(&of_second, &fqdn, &backup).await.unwrap();
+        let _left = std::mem::ManuallyDrop::new(old.store.draft(&old.drafts).unwrap());
+        let draft = new.store.draft(&new.drafts).unwrap();
+        first.undo().await;
+        draft.publish_new(&new.record().unwrap()).unwrap();
+        second.undo().await;
+        let stored = fixture.stored();
+        assert_eq!(stored.keys().collect::<Vec<_>>(), [new.record().unwrap().as_str()]);
+    }
+
+    #[tokio::test]
+    async fn a_withdrawal_waits_for_what_is_at_work_in_its_own_conversation() {
+        let fixture = Fixture::new();
+        fixture.sstable(ORDERS, "nb-1-big", "rows");
+        let BackupPlace { node: fqdn, backup, .. } = fixture.place("one");
+        let (session, node) = session(&fixture).await;
+        let turn = node.turn.lock().await;
+        tokio::time::pause();
+        let ends = async {
+            sleep(Duration::from_mins(10)).await;
+            tokio::time::resume();
+            drop(turn);
+        };
+        let (request, task) = (Withdraw { backup, node: fqdn }, task());
+        let (answer, ()) = tokio::join!(session.answer(request.into(), &task), ends);
+        assert_eq!(answer.unwrap(), Withdrawn { files: 0 }.into());
+    }
 
     #[tokio::test(start_paused = true)]
     async fn work_that_gives_no_sign_of_life_is_given_up_and_told_to_stop() {

@@ -372,7 +372,7 @@ mod tests {
         let long_ago = UNIX_EPOCH + Duration::from_hours(1);
         fs::File::options().write(true).open(&data).unwrap().set_modified(long_ago).unwrap();
         fs::write(pool.join("nb-1-big-Filter.db"), "FILTER").unwrap();
-        let half = node.root().join(place.temporary.as_str());
+        let half = node.root().join(place.temporary.as_str()).join("agent-of-the-killed");
         fs::create_dir_all(&half).unwrap();
         fs::write(half.join("4711-0-x"), "ro").unwrap();
         let uploaded = back_up(&node, "one", Mode::Differential);
