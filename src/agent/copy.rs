@@ -199,8 +199,18 @@ impl<'a, T: Clone> Copier<'a, T> {
         let file = copy.file;
         let node = &self.place.node;
         let key = self.place.layout.variant(node, md5, file.index.as_deref(), &file.name)?;
+        if self.place.has(&key)? {
+            if self.holds(&key, file.bytes, md5)? {
+                return Ok(placed(key, How::Adopted));
+            }
+            // Its name says what it must hold: whoever names it wants just these bytes.
+            self.task.note(format!("{key} was damaged, and is replaced by the content of its name"));
+            draft.publish_replacing(&key)?;
+            return Ok(placed(key, How::Variant));
+        }
         match draft.publish_new_unsynced(&key) {
             Ok(_) => Ok(placed(key, How::Variant)),
+            // Two tables may have a file of the same name and content.
             Err(error) if error.is_exists() && self.holds(&key, file.bytes, md5)? => {
                 Ok(placed(key, How::Adopted))
             }

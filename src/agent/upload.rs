@@ -351,6 +351,22 @@ mod tests {
     }
 
     #[test]
+    fn a_damaged_variant_gets_its_content_back_and_with_it_the_backups_that_name_it() {
+        let node = Fixture::new();
+        node.sstable(ORDERS, "nb-1-big", "before the truncate");
+        back_up(&node, "one", Mode::Differential);
+        node.sstable(ORDERS, "nb-1-big", "since the truncate!");
+        back_up(&node, "two", Mode::Differential);
+        let variants = node.stored().into_keys().filter(|key| key.contains("/data/.medusafs/"));
+        for variant in variants {
+            // As a crash of the share's server leaves it.
+            fs::write(node.root().join(variant), "").unwrap();
+        }
+        back_up(&node, "three", Mode::Differential);
+        assert_eq!(node.restored("two"), node.live());
+    }
+
+    #[test]
     fn full_and_differential_backups_stand_beside_each_other() {
         let node = Fixture::new();
         node.sstable(ORDERS, "nb-1-big", "rows");
