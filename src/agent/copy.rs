@@ -42,10 +42,8 @@ pub(super) struct Copy<'a, T> {
 /// How a file's content came to be in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum How {
-    /// It was copied.
+    /// It was copied, to its place or beside what has it.
     New,
-    /// It was copied beside a file of the same name and other content.
-    Variant,
     /// It lay there unused.
     Adopted,
     /// An earlier backup has it.
@@ -206,10 +204,10 @@ impl<'a, T: Clone> Copier<'a, T> {
             // Its name says what it must hold: whoever names it wants just these bytes.
             self.task.note(format!("{key} was damaged, and is replaced by the content of its name"));
             draft.publish_replacing(&key)?;
-            return Ok(placed(key, How::Variant));
+            return Ok(placed(key, How::New));
         }
         match draft.publish_new_unsynced(&key) {
-            Ok(_) => Ok(placed(key, How::Variant)),
+            Ok(_) => Ok(placed(key, How::New)),
             // Two tables may have a file of the same name and content.
             Err(error) if error.is_exists() && self.holds(&key, file.bytes, md5)? => {
                 Ok(placed(key, How::Adopted))

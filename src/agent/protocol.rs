@@ -27,7 +27,7 @@ pub use super::backup_protocol::{
 pub use super::conversation::Conversation;
 pub use super::facts_protocol::{
     AskNodetool, CassandraFacts, Facts, Hello, LeftSnapshot, Leftovers, MemberState, NodeInfo,
-    NodetoolFacts, NodetoolSettings, RingMember, Running, SchemaVersion, WireSecret,
+    NodetoolFacts, NodetoolSettings, RingMember, SchemaVersion, WireSecret,
 };
 pub use super::fault::{Fault, FaultKind};
 pub use super::restore::protocol::{

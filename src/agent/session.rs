@@ -114,7 +114,7 @@ impl Session {
             nodetool,
             data,
         };
-        let seen = facts(&hello, &yaml, storage, &node.data, &*self.clock).await?;
+        let seen = facts(&hello, &yaml, storage, &node.data).await?;
         if self.node.set(Arc::new(node)).is_err() {
             let what = "a hello was said already";
             return Err(AgentError::wrong(FaultKind::OutOfOrder, what, "").into());
