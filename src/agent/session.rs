@@ -99,13 +99,19 @@ impl Session {
             AgentError::wrong(FaultKind::Settings, what, "correct [storage] prefix")
         })?;
         let nodetool = ask_nodetool::nodetool(&hello.nodetool);
+        let (of, tools, clock) = (hello.clone(), nodetool.clone(), Arc::clone(&self.clock));
+        let (yaml, restore) = on_a_thread("restores", move || {
+            let restore = RestoreSide::new(tools, &of, &yaml, clock);
+            Ok((yaml, restore))
+        })
+        .await?;
         let scratch = format!("agent-{:016x}", rand::random::<u64>());
         let node = Node {
             scratch: layout
                 .temporary(&hello.job)
                 .and_then(|job| job.join(&scratch))
                 .map_err(AgentError::from)?,
-            restore: RestoreSide::new(nodetool.clone(), &hello, &yaml, Arc::clone(&self.clock)),
+            restore,
             store: OnceCell::new(),
             turn: tokio::sync::Mutex::default(),
             snapshots: Snapshots::new(nodetool.clone(), data.clone()),
