@@ -37,6 +37,5 @@ mod task;
 mod upload;
 mod workers;
 
-pub use lines::Lines;
 pub use serve::{Ended, serve};
 pub use share::nonces_on;

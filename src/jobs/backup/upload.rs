@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use crate::agent::protocol::{SnapshotTag, Upload, UploadMode, Uploaded};
+use crate::agent::protocol::{SnapshotTag, Upload, Uploaded};
 use crate::cluster::AgentLine;
+use crate::medusa::Mode;
 use crate::model::{BackupName, Fqdn, JobState, Phase};
 
 use super::agents::{on_agents, why};
@@ -20,7 +21,7 @@ pub(in crate::jobs) async fn upload(
     cx: &Context,
     agents: &BTreeMap<Fqdn, AgentLine>,
     backup: &BackupName,
-    mode: UploadMode,
+    mode: Mode,
     tag: &SnapshotTag,
 ) -> Result<BTreeMap<Fqdn, Uploaded>, JobError> {
     cx.board.moves_to(JobState::Running, Phase::Copy);
