@@ -76,7 +76,7 @@ def unchanged(program, store, runs, made, uploading):
                 emit(section, ALONE, "medusafs agent", took, load_then=load_then)
                 emit(section, ALONE, "read by it", (read_after - read) / 1e6, unit="MB")
                 emit(section, ALONE, "of that, from disks", (fetched_after - fetched) / 1e6, unit="MB")
-                note(f"differential: {told[0]['hashed_files']} of {told[0]['files']} files hashed, {told[0]['new_files']} copied")
+                note(f"differential: {told[0]['new_files']} of {told[0]['files']} files copied")
             agent.ask("publish", **publication(name, "differential"))
 
 

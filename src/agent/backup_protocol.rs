@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::medusa::Mode;
-use crate::model::{BackupName, Fqdn, JobId, Md5, ObjectKey, UnixSeconds};
+use crate::model::{BackupName, Fqdn, JobId, UnixSeconds};
 
 /// A snapshot's tag that medusafs may take and clear: one directory name that begins `medusa`, so
 /// that no mistake of ours clears what somebody else keeps.
@@ -121,8 +121,6 @@ pub struct ShareFacts {
     pub is_network: bool,
     /// Whether the mount may give up on its own (NFS `soft`): a write can be lost.
     pub is_soft: bool,
-    /// Bytes in all.
-    pub total_bytes: u64,
     /// Bytes that this agent may still write.
     pub available_bytes: u64,
     /// Files that can still be made; none where the file system does not say.
@@ -150,8 +148,6 @@ pub struct SnapshotTaken {
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// When it was begun, by the node's clock.
-    pub begun: UnixSeconds,
     /// How long Cassandra took, in milliseconds.
     pub took_ms: u64,
 }
@@ -177,8 +173,6 @@ pub struct Upload {
 /// To [`Upload`]: every byte is on the share, durably.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Uploaded {
-    /// Tables in the manifest.
-    pub tables: u64,
     /// Files in the manifest.
     pub files: u64,
     /// Their bytes.
@@ -187,14 +181,6 @@ pub struct Uploaded {
     pub new_files: u64,
     /// Their bytes.
     pub new_bytes: u64,
-    /// Files of the node that were read, in part of whole, only to prove that the pool has them.
-    pub hashed_files: u64,
-    /// Files copied beside a pool file of the same name and other content.
-    pub variants: u64,
-    /// Files that lay in the pool unused and had the right content.
-    pub adopted: u64,
-    /// Where the manifest waits for [`Publish`].
-    pub record: ObjectKey,
 }
 
 /// Writes a finished upload into Medusa's part of the store, in Medusa's order. May be asked of
@@ -220,14 +206,8 @@ pub struct Publish {
 /// To [`Publish`]: the node's backup is in the index, whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Published {
-    /// As it stands in the index.
-    pub started: UnixSeconds,
-    /// As it stands in the index.
+    /// When it was finished, as it stands in the index.
     pub finished: UnixSeconds,
-    /// Everything that was written, in this order.
-    pub written: Vec<ObjectKey>,
-    /// The manifest's hash.
-    pub manifest_md5: Md5,
 }
 
 /// Removes a snapshot from this node. One that is not there is no failure.

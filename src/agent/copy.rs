@@ -42,10 +42,8 @@ pub(super) struct Copy<'a, T> {
 /// How a file's content came to be in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum How {
-    /// It was copied.
+    /// It was copied, to its place or beside what has it.
     New,
-    /// It was copied beside a file of the same name and other content.
-    Variant,
     /// It lay there unused.
     Adopted,
     /// An earlier backup has it.
@@ -111,7 +109,7 @@ impl<'a, T: Clone> Copier<'a, T> {
     fn write(&mut self, file: &SnapshotFile) -> Result<(Draft, Md5), AgentError> {
         let read = |error| AgentError::node_file("read", &file.path)(error);
         let mut source = Source::open(&file.path).map_err(read)?;
-        let mut draft = self.place.store.draft(&self.place.temporary)?;
+        let mut draft = self.place.store.draft(&self.place.drafts)?;
         let (mut hasher, mut bytes, mut unsynced) = (Hasher::new(), 0_u64, 0_u64);
         loop {
             let got = source.read(&mut self.buffer).map_err(read)?;
@@ -199,8 +197,19 @@ impl<'a, T: Clone> Copier<'a, T> {
         let file = copy.file;
         let node = &self.place.node;
         let key = self.place.layout.variant(node, md5, file.index.as_deref(), &file.name)?;
+        if self.place.has(&key)? {
+            if self.holds(&key, file.bytes, md5)? {
+                return Ok(placed(key, How::Adopted));
+            }
+            // Its name says what it must hold: whoever names it wants just these bytes.
+            self.task
+                .note(format!("{key} was damaged, and is replaced by the content of its name"));
+            draft.publish_replacing(&key)?;
+            return Ok(placed(key, How::New));
+        }
         match draft.publish_new_unsynced(&key) {
-            Ok(_) => Ok(placed(key, How::Variant)),
+            Ok(_) => Ok(placed(key, How::New)),
+            // Two tables may have a file of the same name and content.
             Err(error) if error.is_exists() && self.holds(&key, file.bytes, md5)? => {
                 Ok(placed(key, How::Adopted))
             }

@@ -2,16 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use super::error::AgentError;
 use super::own_name::{full_name, own_name};
-use super::protocol::{
-    CassandraFacts, Facts, Fault, FaultKind, Hello, LeftSnapshot, Leftovers, Running,
-};
+use super::protocol::{CassandraFacts, Facts, Fault, FaultKind, Hello, LeftSnapshot, Leftovers};
 use super::restore::{configuration, fence_path, reports};
 use super::snapshot_files::directories_in;
 use super::task::on_a_thread;
@@ -20,11 +16,7 @@ use crate::cassandra::{
     with_config,
 };
 use crate::config::NodeNaming;
-use crate::model::Clock;
 use crate::observe::ErrorChain;
-
-/// How long a client's connection may take on the node itself.
-const CONNECT_LIMIT: Duration = Duration::from_secs(1);
 
 /// cassandra.yaml as this node's Cassandra has it, each directory once; and Cassandra's storage
 /// directory, if it runs or `known` is what it was when it ran.
@@ -79,10 +71,11 @@ pub(super) async fn facts(
     yaml: &CassandraYaml,
     storage_directory: Option<PathBuf>,
     data: &[PathBuf],
-    clock: &dyn Clock,
 ) -> Result<Facts, Fault> {
     let host_name = host_name()?;
-    let naming = naming(hello)?;
+    let (ini, of_yaml, on_disk) = (hello.medusa_ini.clone(), yaml.clone(), data.to_vec());
+    let read = move || Ok((naming(&ini)?, leftovers(&of_yaml, &on_disk)?));
+    let (naming, left) = on_a_thread("facts", read).await?;
     let resolve = naming.as_ref().map_or(hello.resolve_ip_addresses, |it| it.resolve_own_name);
     let configured = naming.and_then(|naming| naming.fqdn).map(|fqdn| fqdn.to_string());
     // Medusa takes the system's own name, also where it is written down, for "not set".
@@ -91,23 +84,11 @@ pub(super) async fn facts(
         other => other,
     };
     let resolved_fqdn = own_name(&host_name, resolve).await;
-    let (on_disk, of_yaml, path) = (data.to_vec(), yaml.clone(), hello.cassandra_yaml.clone());
-    let (running, left) = on_a_thread("facts", move || {
-        Ok((whether_running(&of_yaml, &path)?, leftovers(&of_yaml, &on_disk)?))
-    })
-    .await?;
     Ok(Facts {
-        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-        host_name,
-        uid: rustix::process::geteuid().as_raw(),
-        processors: std::thread::available_parallelism()
-            .map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX)),
         configured_fqdn,
         resolved_fqdn,
-        clock: clock.now(),
         cassandra: of_yaml_facts(yaml),
         storage_directory,
-        running,
         left,
     })
 }
@@ -119,12 +100,12 @@ fn host_name() -> Result<String, AgentError> {
     Ok(said.nodename().to_string_lossy().into_owned())
 }
 
-fn naming(hello: &Hello) -> Result<Option<NodeNaming>, AgentError> {
-    if !hello.medusa_ini.exists() {
+fn naming(medusa_ini: &Path) -> Result<Option<NodeNaming>, AgentError> {
+    if !medusa_ini.exists() {
         return Ok(None);
     }
     // The environment of a login over SSH is not that of the node's Medusa.
-    NodeNaming::read(&hello.medusa_ini, &BTreeMap::new()).map(Some).map_err(|error| {
+    NodeNaming::read(medusa_ini, &BTreeMap::new()).map(Some).map_err(|error| {
         let what = ErrorChain(&error).to_string();
         AgentError::wrong(FaultKind::Settings, what, "correct that file on this node")
     })
@@ -133,40 +114,12 @@ fn naming(hello: &Hello) -> Result<Option<NodeNaming>, AgentError> {
 fn of_yaml_facts(yaml: &CassandraYaml) -> CassandraFacts {
     CassandraFacts {
         cluster_name: yaml.cluster_name.clone(),
-        data_directories: yaml.all_data_directories(),
-        commitlog_directory: Some(yaml.commitlog_directory.clone()),
-        saved_caches_directory: Some(yaml.saved_caches_directory.clone()),
-        hints_directory: Some(yaml.hints_directory.clone()),
-        cdc_raw_directory: yaml.cdc_raw_directory.clone(),
         listen_address: yaml.listen_address.clone(),
         broadcast_address: yaml.broadcast_address.clone(),
         rpc_address: yaml.rpc_address.clone(),
-        broadcast_rpc_address: yaml.broadcast_rpc_address.clone(),
         native_port: yaml.native_transport_port,
         native_port_ssl: yaml.native_transport_port_ssl,
-        storage_port: yaml.storage_port,
-        client_tls_required: yaml.client_tls_required,
-        client_tls_enabled: yaml.client_tls_enabled,
-        seeds: yaml.seeds.clone(),
-        num_tokens: yaml.num_tokens,
-        initial_tokens: yaml.initial_tokens.clone(),
     }
-}
-
-fn whether_running(yaml: &CassandraYaml, path: &Path) -> Result<Running, AgentError> {
-    if processes(path)?.is_empty() {
-        return Ok(Running::Stopped);
-    }
-    let ours = [&yaml.rpc_address, &yaml.listen_address, &yaml.broadcast_rpc_address];
-    let named = ours.into_iter().flatten().map(String::as_str).filter(|it| !it.is_empty());
-    let addresses = named.chain(["127.0.0.1", "::1"]);
-    let serves = addresses.into_iter().any(|host| accepts(host, yaml.native_transport_port));
-    Ok(if serves { Running::Serving } else { Running::NotServing })
-}
-
-fn accepts(host: &str, port: u16) -> bool {
-    let Ok(mut found) = (host, port).to_socket_addrs() else { return false };
-    found.any(|address| TcpStream::connect_timeout(&address, CONNECT_LIMIT).is_ok())
 }
 
 fn leftovers(yaml: &CassandraYaml, data: &[PathBuf]) -> Result<Leftovers, AgentError> {

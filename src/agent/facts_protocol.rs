@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fault::Fault;
 use super::restore::protocol::JobReport;
-use crate::model::{JobId, Token, UnixSeconds};
+use crate::model::{JobId, Token};
 
 /// A password on its way over the agent's standard input. It prints as `***`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,82 +79,34 @@ pub struct NodetoolSettings {
 /// To [`Hello`]: what can be seen without asking Cassandra.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
-    /// The agent's program version.
-    pub agent_version: String,
-    /// The node's own host name, as the kernel has it.
-    pub host_name: String,
-    /// The user that the agent runs as.
-    pub uid: u32,
-    /// Processors that it may use.
-    pub processors: u32,
     /// `[storage] fqdn` of the node's own `medusa.ini`, if it has one.
     pub configured_fqdn: Option<String>,
     /// What Medusa's rule gives for this node's own name.
     pub resolved_fqdn: String,
-    /// Now, by this node's clock.
-    pub clock: UnixSeconds,
     /// What cassandra.yaml says.
     pub cassandra: CassandraFacts,
     /// Where Cassandra has the directories that cassandra.yaml does not name, if it runs or was
     /// told in [`Hello`]: another agent has to be told once Cassandra is stopped.
     pub storage_directory: Option<PathBuf>,
-    /// Whether Cassandra runs.
-    pub running: Running,
     /// What earlier jobs left here.
     pub left: Leftovers,
 }
 
-/// cassandra.yaml, as far as a backup or restore needs it.
+/// cassandra.yaml, as far as the job needs it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CassandraFacts {
     /// `cluster_name`.
     pub cluster_name: String,
-    /// `data_file_directories`, then `local_system_data_file_directory` if it is another.
-    pub data_directories: Vec<PathBuf>,
-    /// `commitlog_directory`.
-    pub commitlog_directory: Option<PathBuf>,
-    /// `saved_caches_directory`.
-    pub saved_caches_directory: Option<PathBuf>,
-    /// `hints_directory`.
-    pub hints_directory: Option<PathBuf>,
-    /// `cdc_raw_directory`.
-    pub cdc_raw_directory: Option<PathBuf>,
     /// `listen_address`.
     pub listen_address: Option<String>,
     /// `broadcast_address`.
     pub broadcast_address: Option<String>,
     /// `rpc_address`.
     pub rpc_address: Option<String>,
-    /// `broadcast_rpc_address`.
-    pub broadcast_rpc_address: Option<String>,
     /// `native_transport_port`.
     pub native_port: u16,
     /// `native_transport_port_ssl`.
     pub native_port_ssl: Option<u16>,
-    /// `storage_port`.
-    pub storage_port: u16,
-    /// Whether clients must use TLS: enabled and not optional.
-    pub client_tls_required: bool,
-    /// Whether clients may use TLS.
-    pub client_tls_enabled: bool,
-    /// The seeds.
-    pub seeds: Vec<String>,
-    /// `num_tokens`.
-    pub num_tokens: Option<u32>,
-    /// `initial_token`, split at commas.
-    pub initial_tokens: Vec<String>,
-}
-
-/// Whether Cassandra runs on this node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Running {
-    /// Clients can connect.
-    Serving,
-    /// Its process is there, clients cannot connect.
-    NotServing,
-    /// There is no such process.
-    Stopped,
 }
 
 /// What earlier jobs left on a node.

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
 use super::place::BackupPlace;
-use super::protocol::{Publish, RequestId, SnapshotTag, Upload};
+use super::protocol::{Hello, NodetoolSettings, Publish, RequestId, SnapshotTag, Upload};
 use super::task::Task;
 use crate::medusa::{Layout, Manifest, Mode};
 use crate::model::{BackupName, Fqdn, JobId, UnixSeconds};
@@ -41,13 +41,45 @@ impl Fixture {
 
     pub(super) fn place(&self, backup: &str) -> BackupPlace {
         let layout = Layout::new(None).unwrap();
-        let job = JobId::parse(&format!("20261122T161400Z-backup-{backup}")).unwrap();
+        let temporary = layout.temporary(&job()).unwrap().join("node1.example.com").unwrap();
         BackupPlace {
             store: Store::open(&self.root()).unwrap(),
-            temporary: layout.temporary(&job).unwrap(),
+            drafts: temporary.join("agent-1").unwrap(),
+            temporary,
             layout,
             node: Fqdn::parse("node1.example.com").unwrap(),
             backup: BackupName::parse(backup).unwrap(),
+        }
+    }
+
+    /// What opens a conversation on this node. It has a nodetool that cannot be found.
+    pub(super) fn hello(&self) -> Hello {
+        let yaml = self.folder.path().join("cassandra.yaml");
+        let text = format!(
+            "data_file_directories: [{}]\ncommitlog_directory: /none\nhints_directory: /none\n\
+             saved_caches_directory: /none\n",
+            self.data().display()
+        );
+        fs::write(&yaml, text).unwrap();
+        Hello {
+            job: job(),
+            store: self.root(),
+            prefix: None,
+            cassandra_yaml: yaml,
+            medusa_ini: "/none".into(),
+            resolve_ip_addresses: false,
+            nodetool: NodetoolSettings {
+                program: "/none".to_owned(),
+                flags: Vec::new(),
+                username: None,
+                password: None,
+                password_file: None,
+                host: None,
+                port: None,
+                ssl: false,
+            },
+            storage_directory: None,
+            share_seconds: 60,
         }
     }
 
@@ -162,6 +194,10 @@ impl Fixture {
             .map(|(path, below)| (below, fs::read_to_string(path).unwrap()))
             .collect()
     }
+}
+
+fn job() -> JobId {
+    JobId::parse("20261122T161400Z-backup-one").unwrap()
 }
 
 /// A task that nobody listens to.

@@ -7,9 +7,9 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 
 use super::protocol::LINE_LIMIT;
 
-/// Reads lines; both ends of a conversation do.
+/// Reads the lines that a job says.
 #[derive(Debug)]
-pub struct Lines<R> {
+pub(super) struct Lines<R> {
     reader: BufReader<R>,
     line: Vec<u8>,
     limit: usize,
@@ -17,7 +17,7 @@ pub struct Lines<R> {
 
 impl<R: AsyncRead + Unpin> Lines<R> {
     /// Lines of up to [`LINE_LIMIT`] bytes.
-    pub fn new(reader: R) -> Self {
+    pub(super) fn new(reader: R) -> Self {
         Self::with_limit(reader, LINE_LIMIT)
     }
 
@@ -31,7 +31,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
     /// # Errors
     ///
     /// The stream's own, and `InvalidData` for a line that is too long. Either is final.
-    pub async fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
+    pub(super) async fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
         loop {
             let bytes = self.reader.fill_buf().await?;
             if bytes.is_empty() {

@@ -14,6 +14,7 @@ mod facts_protocol;
 mod fault;
 #[cfg(test)]
 mod fixture;
+mod held_name;
 mod known;
 mod limit;
 mod lines;
@@ -36,6 +37,5 @@ mod task;
 mod upload;
 mod workers;
 
-pub use lines::Lines;
 pub use serve::{Ended, serve};
 pub use share::nonces_on;

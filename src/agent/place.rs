@@ -2,22 +2,21 @@
 
 use crate::medusa::{IndexEntry, Layout, MetaFile};
 use crate::model::{BackupName, Fqdn, ObjectKey};
-use crate::store::{EntryKind, Store, StoreError};
+use crate::store::{Store, StoreError};
 
 use super::error::AgentError;
 use super::protocol::FaultKind;
 use super::task::Task;
-
-/// A full backup's own directory has its files in `data/KEYSPACE/TABLE`.
-const DOWN_TO_A_TABLE: u32 = 3;
 
 /// A node's backup in a store: the same names for upload, publishing and withdrawal.
 #[derive(Debug, Clone)]
 pub(super) struct BackupPlace {
     pub(super) store: Store,
     pub(super) layout: Layout,
-    /// The directory for this job's temporary files.
+    /// The directory for this job's temporary files of this node, whichever agent's.
     pub(super) temporary: ObjectKey,
+    /// This agent's own part of it.
+    pub(super) drafts: ObjectKey,
     pub(super) node: Fqdn,
     pub(super) backup: BackupName,
 }
@@ -82,32 +81,18 @@ impl BackupPlace {
             );
             return Err(AgentError::wrong(FaultKind::Exists, what, "delete it as a backup"));
         }
-        let mut files = self.store.remove_tree(&self.temporary)?;
+        let mut lives = || task.lives();
+        let mut files = self.store.remove_tree_telling(&self.temporary, &mut lives)?;
         if is_ours {
             files += self.take_back_index()?;
         }
-        files += self.remove_in_parts(&self.own_directory()?, DOWN_TO_A_TABLE, task)?;
+        files += self.store.remove_tree_telling(&self.own_directory()?, &mut lives)?;
         match self.store.remove(&self.record()?) {
             Ok(()) => files += 1,
             Err(error) if error.is_not_found() => {}
             Err(error) => return Err(error.into()),
         }
         Ok(files)
-    }
-
-    /// Removes a directory, each part of it for itself: many files take long, and every part that
-    /// has gone is a sign of life.
-    fn remove_in_parts(&self, key: &ObjectKey, depth: u32, task: &Task) -> Result<u64, AgentError> {
-        let mut removed = 0;
-        if let Some(below) = depth.checked_sub(1) {
-            for entry in or_empty(self.store.names(Some(key)))? {
-                if entry.kind == EntryKind::Directory {
-                    removed += self.remove_in_parts(&key.join(&entry.name)?, below, task)?;
-                }
-            }
-        }
-        task.lives();
-        Ok(removed + self.store.remove_tree(key)?)
     }
 
     /// Removes what a publishing that died before its manifest left in the index.

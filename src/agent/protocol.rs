@@ -27,14 +27,13 @@ pub use super::backup_protocol::{
 pub use super::conversation::Conversation;
 pub use super::facts_protocol::{
     AskNodetool, CassandraFacts, Facts, Hello, LeftSnapshot, Leftovers, MemberState, NodeInfo,
-    NodetoolFacts, NodetoolSettings, RingMember, Running, SchemaVersion, WireSecret,
+    NodetoolFacts, NodetoolSettings, RingMember, SchemaVersion, WireSecret,
 };
 pub use super::fault::{Fault, FaultKind};
 pub use super::restore::protocol::{
     Commands, DiskSpace, Folders, JobReport, NodeStep, PlanFacts, Reached, RestoreReply,
     RestoreRequest, Staged, TableOnDisk,
 };
-pub use crate::medusa::Mode as UploadMode;
 
 /// The version of everything in this module. Any change of a message's meaning raises it.
 pub const PROTOCOL_VERSION: u32 = 1;
@@ -88,7 +87,7 @@ pub enum Message {
         /// What to do.
         request: Request,
     },
-    /// Stop that request and take back what it did; it ends with a fault of kind
+    /// Stop that request, as far as it can be; it ends with a fault of kind
     /// [`FaultKind::Cancelled`], or with its answer if that came first.
     Cancel {
         /// The request.
@@ -129,7 +128,8 @@ pub enum Event {
         /// The answer.
         reply: Reply,
     },
-    /// A request's failure, its last event. What it began has been taken back.
+    /// A request's failure, its last event. What it began has been taken back, but for what the
+    /// next try goes on from: files in the pool, half a stage, a swap that Cassandra is stopped for.
     Failed {
         /// The request.
         id: RequestId,
@@ -151,7 +151,6 @@ macro_rules! requests {
         }
 
         /// An agent's answers.
-        #[expect(clippy::large_enum_variant, reason = "a few are alive at once, and each is as long as its line")]
         #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case")]
         pub enum Reply {
@@ -277,6 +276,7 @@ pub fn decode<T: DeserializeOwned>(line: &[u8]) -> Result<T, ProtocolError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::medusa::Mode;
     use crate::model::{BackupName, Fqdn};
     use proptest::prelude::*;
 
@@ -294,7 +294,7 @@ mod tests {
         let request = Upload {
             backup: BackupName::for_new("nightly").unwrap(),
             node: Fqdn::parse("node1.example.com").unwrap(),
-            mode: UploadMode::Differential,
+            mode: Mode::Differential,
             tag: SnapshotTag::parse("medusa-nightly").unwrap(),
             threads: 8,
             bytes_per_second: 100 << 20,

@@ -7,8 +7,6 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use md5::{Digest, Md5 as Hasher};
-
 use super::error::AgentError;
 use super::place::{BackupPlace, or_empty};
 use super::protocol::{FaultKind, Publish, Published};
@@ -16,7 +14,7 @@ use super::record::{objects_by_directory, read_record};
 use super::task::Task;
 use super::workers::in_parallel;
 use crate::medusa::{IndexFile, MetaFile, Mode};
-use crate::model::{BackupName, Md5, ObjectKey, UnixSeconds};
+use crate::model::{BackupName, ObjectKey, UnixSeconds};
 use crate::store::{EntryKind, Kind, Stat, StoreError};
 
 /// A backup's name is shorter.
@@ -31,21 +29,29 @@ pub(super) fn publish(
     request: &Publish,
     task: &Task,
 ) -> Result<Published, AgentError> {
+    let (finished, _written) = publish_in_order(place, request, task)?;
+    Ok(Published { finished })
+}
+
+/// Tells when it was finished, and everything that was written, in its order.
+fn publish_in_order(
+    place: &BackupPlace,
+    request: &Publish,
+    task: &Task,
+) -> Result<(UnixSeconds, Vec<ObjectKey>), AgentError> {
     let manifest = read_record(place)?;
     must_be_there(place, request.mode, &manifest, task)?;
     let mut writer = Writer { place, request, written: Vec::new(), undo: Vec::new() };
     let begun = task.still_wanted().map_err(AgentError::from).and_then(|()| writer.begin());
-    let finished = begun.and_then(|started| {
+    let finished = begun.and_then(|()| {
         task.still_wanted()?;
         let finished = writer.put(&place.meta(MetaFile::Manifest)?, &manifest, None)?;
-        Ok((started, seconds(&finished)))
+        Ok(seconds(&finished))
     });
-    let (started, finished) = finished.inspect_err(|_| writer.take_back(task))?;
+    let finished = finished.inspect_err(|_| writer.take_back(task))?;
     writer.finish(&manifest, finished)?;
     place.store.remove(&place.record()?)?;
-    let written = writer.written;
-    let manifest_md5 = Md5(Hasher::digest(&manifest).into());
-    Ok(Published { started, finished, written, manifest_md5 })
+    Ok((finished, writer.written))
 }
 
 fn seconds(stat: &Stat) -> UnixSeconds {
@@ -61,8 +67,8 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// All that Medusa writes before the data: its files 1 to 8. Tells the backup's start.
-    fn begin(&mut self) -> Result<UnixSeconds, AgentError> {
+    /// All that Medusa writes before the data: its files 1 to 8.
+    fn begin(&mut self) -> Result<(), AgentError> {
         let (place, request) = (self.place, self.request);
         let (layout, node, backup) = (&place.layout, &place.node, &place.backup);
         let start = u64::try_from(request.started.0).unwrap_or(0);
@@ -86,7 +92,7 @@ impl Writer<'_> {
         if request.mode == Mode::Differential {
             self.put(&index(IndexFile::Differential)?, marker.as_bytes(), None)?;
         }
-        Ok(started)
+        Ok(())
     }
 
     /// All that Medusa writes after `meta/manifest.json`: its files 11 to 14.
@@ -105,7 +111,7 @@ impl Writer<'_> {
             (layout.latest_tokenmap(node)?, tokenmap),
             (layout.latest_name(node)?, backup.as_str().as_bytes()),
         ] {
-            place.store.put_replacing(&place.temporary, &key, bytes)?;
+            place.store.put_replacing(&place.drafts, &key, bytes)?;
             self.written.push(key);
         }
         Ok(())
@@ -139,7 +145,7 @@ impl Writer<'_> {
         time: Option<SystemTime>,
     ) -> Result<Stat, AgentError> {
         let store = &self.place.store;
-        let mut draft = store.draft(&self.place.temporary)?;
+        let mut draft = store.draft(&self.place.drafts)?;
         draft.write_all(bytes).map_err(StoreError::about("write", key.as_str()))?;
         if let Some(time) = time {
             draft.set_modified(time)?;
@@ -267,7 +273,7 @@ mod tests {
         let node = Fixture::new();
         node.sstable(ORDERS, "nb-1-big", "rows");
         let request = node.upload_request("one", mode);
-        upload(&node.place("one"), &[node.data()], &request, &task()).unwrap();
+        upload(&node.place("one"), &[node.data()], None, &request, &task()).unwrap();
         node
     }
 
@@ -275,9 +281,8 @@ mod tests {
     fn a_backup_is_written_in_medusas_order_with_the_start_that_was_asked_for() {
         let node = uploaded(Mode::Differential);
         let request = node.publish_request("one", Mode::Differential);
-        let published = publish(&node.place("one"), &request, &task()).unwrap();
-        let finished = published.finished;
-        let written: Vec<_> = published.written.iter().map(ObjectKey::as_str).collect();
+        let (finished, written) = publish_in_order(&node.place("one"), &request, &task()).unwrap();
+        let written: Vec<_> = written.iter().map(ObjectKey::as_str).collect();
         let index = "index/backup_index/one";
         assert_eq!(
             written,
@@ -328,7 +333,7 @@ mod tests {
     fn fail_at_each_step(second_time: bool) {
         let done = uploaded(Mode::Differential);
         let request = done.publish_request("one", Mode::Differential);
-        let steps = publish(&done.place("one"), &request, &task()).unwrap().written;
+        let (_, steps) = publish_in_order(&done.place("one"), &request, &task()).unwrap();
         let manifest = "node1.example.com/one/meta/manifest.json";
         let last_to_be_made = steps.len() - 2;
         for failing in &steps[..last_to_be_made] {
@@ -386,7 +391,7 @@ mod tests {
         let mut writer = Writer { place: &place, request: &request, written: vec![], undo: vec![] };
         writer.begin().unwrap();
         let manifest = place.meta(MetaFile::Manifest).unwrap();
-        place.store.put_new(&place.temporary, &manifest, b"[]").unwrap();
+        place.store.put_new(&place.drafts, &manifest, b"[]").unwrap();
         let before = node.stored();
         writer.take_back(&task);
         assert_eq!(node.stored(), before);
@@ -443,16 +448,16 @@ mod tests {
     fn a_publishing_that_died_anywhere_is_finished_or_taken_back_by_another_agent() {
         let done = uploaded(Mode::Full);
         let request = done.publish_request("one", Mode::Full);
-        let published = publish(&done.place("one"), &request, &task()).unwrap();
-        for died_after in 0..published.written.len() {
+        let (_, steps) = publish_in_order(&done.place("one"), &request, &task()).unwrap();
+        for died_after in 0..steps.len() {
             for finish in [true, false] {
                 let node = uploaded(Mode::Full);
                 let (place, task) = (node.place("one"), task());
                 let before = node.stored();
                 let record = node.root().join(place.record().unwrap().as_str());
                 let kept = fs::read(&record).unwrap();
-                let published = publish(&place, &request, &task).unwrap();
-                for key in &published.written[died_after..] {
+                let (_, written) = publish_in_order(&place, &request, &task).unwrap();
+                for key in &written[died_after..] {
                     fs::remove_file(node.root().join(key.as_str())).unwrap();
                 }
                 fs::create_dir_all(record.parent().unwrap()).unwrap();
@@ -461,8 +466,7 @@ mod tests {
                 if finish {
                     publish(&place, &request, &task).unwrap();
                     assert_eq!(node.restored("one"), node.live());
-                } else if published.written[..died_after].iter().any(|key| key.as_str() == manifest)
-                {
+                } else if written[..died_after].iter().any(|key| key.as_str() == manifest) {
                     place.withdraw(&task).unwrap_err();
                 } else {
                     place.withdraw(&task).unwrap();

@@ -15,16 +15,15 @@ use crate::medusa::{MANIFEST_LIMIT, ManifestVisitor, ManifestWriter, RecordedHas
 use crate::model::ObjectKey;
 use crate::store::StoreError;
 
-/// Writes the record, `placed` giving what became of each file in the tables' order. Tells its
-/// key.
+/// Writes the record, `placed` giving what became of each file in the tables' order.
 pub(super) fn write_record(
     place: &BackupPlace,
     tables: &[SnapshotTable],
     placed: &[Vec<Placed>],
-) -> Result<ObjectKey, AgentError> {
+) -> Result<(), AgentError> {
     let key = place.record()?;
     let wrong = || StoreError::about("write", key.as_str());
-    let draft = place.store.draft(&place.temporary)?;
+    let draft = place.store.draft(&place.drafts)?;
     let buffered = BufWriter::with_capacity(1 << 18, draft);
     let mut writer = ManifestWriter::new(buffered).map_err(wrong())?;
     for (table, placed) in tables.iter().zip(placed) {
@@ -36,7 +35,7 @@ pub(super) fn write_record(
     let buffered = writer.finish().map_err(wrong())?;
     let draft = buffered.into_inner().map_err(|error| wrong()(error.into_error()))?;
     draft.publish_replacing(&key)?;
-    Ok(key)
+    Ok(())
 }
 
 /// The record as it will be published.

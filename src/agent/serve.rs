@@ -36,7 +36,7 @@ const OUTBOX: usize = 256;
 pub(super) const STOP_GRACE: Duration = Duration::from_secs(20);
 
 /// How long taking back may take: Cassandra's own tool and a share may both be slow.
-const UNDO_LIMIT: Duration = Duration::from_mins(1);
+pub(super) const UNDO_LIMIT: Duration = Duration::from_mins(1);
 
 /// Does what is asked.
 #[async_trait]
@@ -72,7 +72,8 @@ impl Ended {
 /// on the share may outlive this: the caller ends the process without waiting for its threads.
 ///
 /// Whatever the end is, what was not finished has been taken back, as far as it can be, but for a
-/// restore that has stopped Cassandra: that has been finished.
+/// restore that has stopped Cassandra: that has been finished. A snapshot that Cassandra was still
+/// taking has been waited for.
 pub async fn serve<R, W>(stdin: R, stdout: W) -> Ended
 where
     R: AsyncRead + Unpin,

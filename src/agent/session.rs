@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 use tracing::warn;
 
 use super::ask_nodetool;
@@ -24,7 +24,7 @@ use super::restore_side::RestoreSide;
 use super::serve::Handler;
 use super::share::{nonce_key, probe, read_nonces, write_nonce};
 use super::snapshot::Snapshots;
-use super::task::{Task, on_a_thread};
+use super::task::{Cancelled, Task, on_a_thread};
 use super::upload::upload;
 use crate::cassandra::Nodetool;
 use crate::medusa::Layout;
@@ -35,7 +35,8 @@ use crate::store::{BlockingPool, PoolLimits, Store};
 /// For a few small calls to the share.
 const SHARE_LIMIT: Duration = Duration::from_secs(30);
 
-/// How long a share may hold on to work that is called off, before the agent lets go of it.
+/// How long a share may let nothing get on of work that is called off and takes back what it did,
+/// before the agent lets go of it.
 const LET_GO: Duration = Duration::from_secs(10);
 
 /// How often it is looked whether work on the share gets on.
@@ -58,6 +59,8 @@ struct Node {
     data: Vec<PathBuf>,
     snapshots: Snapshots,
     store: OnceCell<Store>,
+    /// Held by the request that works on a backup: one at a time.
+    turn: tokio::sync::Mutex<()>,
     /// This agent's own directory for temporary files, when no backup's node name says which.
     scratch: ObjectKey,
     restore: RestoreSide,
@@ -96,21 +99,28 @@ impl Session {
             AgentError::wrong(FaultKind::Settings, what, "correct [storage] prefix")
         })?;
         let nodetool = ask_nodetool::nodetool(&hello.nodetool);
+        let (of, tools, clock) = (hello.clone(), nodetool.clone(), Arc::clone(&self.clock));
+        let (yaml, restore) = on_a_thread("restores", move || {
+            let restore = RestoreSide::new(tools, &of, &yaml, clock);
+            Ok((yaml, restore))
+        })
+        .await?;
         let scratch = format!("agent-{:016x}", rand::random::<u64>());
         let node = Node {
             scratch: layout
                 .temporary(&hello.job)
                 .and_then(|job| job.join(&scratch))
                 .map_err(AgentError::from)?,
-            restore: RestoreSide::new(nodetool.clone(), &hello, &yaml, Arc::clone(&self.clock)),
+            restore,
             store: OnceCell::new(),
-            snapshots: Snapshots::new(nodetool.clone(), data.clone(), Arc::clone(&self.clock)),
+            turn: tokio::sync::Mutex::default(),
+            snapshots: Snapshots::new(nodetool.clone(), data.clone()),
             hello: hello.clone(),
             layout,
             nodetool,
             data,
         };
-        let seen = facts(&hello, &yaml, storage, &node.data, &*self.clock).await?;
+        let seen = facts(&hello, &yaml, storage, &node.data).await?;
         if self.node.set(Arc::new(node)).is_err() {
             let what = "a hello was said already";
             return Err(AgentError::wrong(FaultKind::OutOfOrder, what, "").into());
@@ -136,8 +146,8 @@ impl Session {
         node.store.get_or_try_init(open).await.cloned()
     }
 
-    /// Where a backup goes. Its temporary files have a directory for each node: the nodes of one
-    /// job share the job's.
+    /// Where a backup goes. Its temporary files have a directory for each node, for the nodes of one
+    /// job share the job's, and in it one for each agent: one that goes removes its own alone.
     async fn place(
         &self,
         node: &Node,
@@ -146,11 +156,14 @@ impl Session {
     ) -> Result<BackupPlace, Fault> {
         let job = node.layout.temporary(&node.hello.job);
         let temporary = job.and_then(|job| job.join(fqdn.as_str())).map_err(AgentError::from)?;
-        self.mine.lock().directories.insert(temporary.clone());
+        let own = node.scratch.file_name();
+        let drafts = temporary.join(own).map_err(AgentError::from)?;
+        self.mine.lock().directories.insert(drafts.clone());
         Ok(BackupPlace {
             store: self.store(node).await?,
             layout: node.layout.clone(),
             temporary,
+            drafts,
             node: fqdn.clone(),
             backup: backup.clone(),
         })
@@ -186,8 +199,9 @@ impl Session {
             Request::Upload(request) => {
                 let node = node?;
                 let place = self.place(&node, &request.node, &request.backup).await?;
-                let data = node.data.clone();
-                let work = move |place: &_, task: &_| upload(place, &data, &request, task);
+                let (data, taken) =
+                    (node.data.clone(), node.snapshots.content(&request.tag, task).await?);
+                let work = move |place: &_, task: &_| upload(place, &data, taken, &request, task);
                 Ok(alone(&node, "upload", place, task, work).await?.into())
             }
             Request::Publish(request) => {
@@ -244,7 +258,8 @@ impl Session {
 }
 
 /// Does work on a backup that no other agent of this node may do at the same time, on a thread of
-/// its own.
+/// its own. What was begun before in this conversation is waited for as long as it gets on: taking
+/// back many files takes long.
 async fn alone<T, W>(
     node: &Node,
     name: &str,
@@ -256,6 +271,10 @@ where
     T: Send + 'static,
     W: FnOnce(&BackupPlace, &Task) -> Result<T, AgentError> + Send + 'static,
 {
+    let _turn = tokio::select! {
+        turn = node.turn.lock() => turn,
+        () = task.cancelled() => return Err(AgentError::from(Cancelled).into()),
+    };
     let lock = BackupLock::take(&place, task).await?;
     let for_thread = task.clone();
     let work = on_a_thread(name, move || {
@@ -267,8 +286,8 @@ where
 }
 
 /// Waits for work on the share for as long as it gives signs of life. Once the request is cancelled
-/// the work ends by itself, or hangs: then it is left behind, for its thread answers to nothing but
-/// the share.
+/// the work takes back what it did and ends by itself, or hangs: then it is left behind, for its
+/// thread answers to nothing but the share.
 async fn while_it_gets_on<T>(
     task: &Task,
     patience: Duration,
@@ -279,24 +298,25 @@ async fn while_it_gets_on<T>(
         Err(AgentError::wrong(FaultKind::ShareHangs, what, remedy).into())
     };
     tokio::pin!(work);
-    let (mut seen, mut since) = (task.signs_of_life(), Instant::now());
+    let (mut seen, mut since, mut is_called_off) = (task.signs_of_life(), Instant::now(), false);
     loop {
         tokio::select! {
             answer = &mut work => return answer,
-            () = task.cancelled() => break,
+            () = task.cancelled(), if !is_called_off => {
+                (is_called_off, since) = (true, Instant::now());
+            }
             () = sleep(LOOK) => {}
         }
         if task.signs_of_life() != seen {
             (seen, since) = (task.signs_of_life(), Instant::now());
-        } else if since.elapsed() >= patience {
+        } else if is_called_off && since.elapsed() >= LET_GO {
+            return hangs("it was told to stop, and the share does not let it".to_owned());
+        } else if !is_called_off && since.elapsed() >= patience {
             // When the share answers at last, nothing more is done there.
             task.cancel();
             return hangs(format!("the share lets nothing get on since {} s", patience.as_secs()));
         }
     }
-    timeout(LET_GO, work).await.unwrap_or_else(|_elapsed| {
-        hangs("it was told to stop, and the share does not let it".to_owned())
-    })
 }
 
 #[async_trait]
@@ -318,7 +338,54 @@ impl Handler for Session {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent::fixture::task;
+    use crate::agent::fixture::{Fixture, ORDERS, task};
+    use crate::agent::protocol::Withdraw;
+    use crate::model::SystemClock;
+
+    /// A conversation of the fixture's job in which hello was said, and the share is open.
+    async fn session(fixture: &Fixture) -> (Session, Arc<Node>) {
+        let session = Session::new(Arc::new(SystemClock));
+        session.answer(fixture.hello().into(), &task()).await.unwrap();
+        let node = Arc::clone(session.node().unwrap());
+        session.store(&node).await.unwrap();
+        (session, node)
+    }
+
+    #[tokio::test]
+    async fn an_agent_that_goes_removes_no_draft_of_the_one_that_came() {
+        let fixture = Fixture::new();
+        fixture.sstable(ORDERS, "nb-1-big", "rows");
+        let BackupPlace { node: fqdn, backup, .. } = fixture.place("one");
+        let (first, of_first) = session(&fixture).await;
+        let (second, of_second) = session(&fixture).await;
+        let old = first.place(&of_first, &fqdn, &backup).await.unwrap();
+        let new = second.place(&of_second, &fqdn, &backup).await.unwrap();
+        let _left = std::mem::ManuallyDrop::new(old.store.draft(&old.drafts).unwrap());
+        let draft = new.store.draft(&new.drafts).unwrap();
+        first.undo().await;
+        draft.publish_new(&new.record().unwrap()).unwrap();
+        second.undo().await;
+        let stored = fixture.stored();
+        assert_eq!(stored.keys().collect::<Vec<_>>(), [new.record().unwrap().as_str()]);
+    }
+
+    #[tokio::test]
+    async fn a_withdrawal_waits_for_what_is_at_work_in_its_own_conversation() {
+        let fixture = Fixture::new();
+        fixture.sstable(ORDERS, "nb-1-big", "rows");
+        let BackupPlace { node: fqdn, backup, .. } = fixture.place("one");
+        let (session, node) = session(&fixture).await;
+        let turn = node.turn.lock().await;
+        tokio::time::pause();
+        let ends = async {
+            sleep(Duration::from_mins(10)).await;
+            tokio::time::resume();
+            drop(turn);
+        };
+        let (request, task) = (Withdraw { backup, node: fqdn }, task());
+        let (answer, ()) = tokio::join!(session.answer(request.into(), &task), ends);
+        assert_eq!(answer.unwrap(), Withdrawn { files: 0 }.into());
+    }
 
     #[tokio::test(start_paused = true)]
     async fn work_that_gives_no_sign_of_life_is_given_up_and_told_to_stop() {
@@ -329,6 +396,22 @@ mod tests {
         assert!(fault.what.contains("60 s"), "{fault}");
         assert!(begun.elapsed() < Duration::from_secs(65), "{:?}", begun.elapsed());
         assert!(task.still_wanted().is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn work_that_is_called_off_is_waited_for_as_long_as_its_taking_back_gets_on() {
+        let (task, begun) = (task(), Instant::now());
+        let takes_back = async {
+            for _ in 0..100 {
+                sleep(LET_GO / 2).await;
+                task.lives();
+            }
+            std::future::pending::<Result<(), Fault>>().await
+        };
+        task.cancel();
+        let fault = while_it_gets_on(&task, Duration::from_hours(1), takes_back).await.unwrap_err();
+        assert_eq!(fault.kind, FaultKind::ShareHangs);
+        assert!(begun.elapsed() >= 51 * LET_GO, "{:?}", begun.elapsed());
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,21 +1,22 @@
 //! Snapshots: taken by Cassandra, checked here, and cleared whatever happens.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::{error, warn};
 
 use super::error::AgentError;
+use super::held_name::HeldName;
 use super::protocol::{Fault, FaultKind, Snapshot, SnapshotTag, SnapshotTaken};
-use super::snapshot_files::{snapshot_directories, snapshot_files};
+use super::snapshot_files::{Content, snapshot_directories, snapshot_files};
 use super::task::{Cancelled, Task, on_a_thread};
 use crate::cassandra::{Nodetool, NodetoolError};
-use crate::model::Clock;
 use crate::tasks::Scope;
 
 /// A flush of everything takes long on a node with much in its memtables.
@@ -25,26 +26,27 @@ const SNAPSHOT_LIMIT: Duration = Duration::from_mins(10);
 /// takes to its end whoever waits.
 const NODETOOL_LIMIT: Duration = Duration::from_hours(6);
 
-/// How long a snapshot that is called off is waited for by the request that took it.
+/// How long a snapshot that is called off is waited for by the request that took it, and when the
+/// agent goes.
 const CALLED_OFF_LIMIT: Duration = Duration::from_secs(15);
 
 /// How long clearing waits for the end of the taking: less than the job waits for the clearing.
 const STILL_TAKEN_LIMIT: Duration = Duration::from_mins(8);
 
-/// The same when the conversation is over and the agent goes.
-const LAST_WAIT: Duration = Duration::from_secs(30);
-
 const CLEAR_LIMIT: Duration = Duration::from_secs(45);
+
+/// What the lock of a snapshot that is taken or cleared is called.
+const LOCK: &str = "snapshot";
 
 /// The keyspace that every snapshot of a whole node has.
 const ALWAYS_THERE: &str = "system_schema";
 
 /// A conversation's snapshots. One is taken or cleared at a time: to clear what Cassandra still
-/// takes would leave the part that comes afterwards.
+/// takes would leave the part that comes afterwards. Another conversation's agent finds that out by
+/// the snapshot's lock, which is held until nodetool has ended.
 pub(super) struct Snapshots {
     nodetool: Nodetool,
     data_directories: Vec<PathBuf>,
-    clock: Arc<dyn Clock>,
     /// Where nodetool runs, which nobody may be waiting for.
     scope: Scope,
     mine: Mutex<Mine>,
@@ -52,8 +54,9 @@ pub(super) struct Snapshots {
 
 #[derive(Default)]
 struct Mine {
-    /// Those that were begun, and are to be cleared when the conversation is over.
-    tags: BTreeSet<SnapshotTag>,
+    /// Those that were begun, and are to be cleared when the conversation is over; with what was in
+    /// them, once they were found to be whole.
+    tags: BTreeMap<SnapshotTag, Option<Content>>,
     /// What nodetool was asked for and has not answered.
     pending: Option<Pending>,
 }
@@ -65,17 +68,14 @@ struct Pending {
 
 impl Snapshots {
     /// Those of the node with these data directories; none has been taken.
-    pub(super) fn new(
-        nodetool: Nodetool,
-        data_directories: Vec<PathBuf>,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
+    pub(super) fn new(nodetool: Nodetool, data_directories: Vec<PathBuf>) -> Self {
         let (scope, mine) = (Scope::new(), Mutex::default());
-        Self { nodetool, data_directories, clock, scope, mine }
+        Self { nodetool, data_directories, scope, mine }
     }
 
     /// Takes the snapshot and checks that it is whole. On failure, and when called off, it is
-    /// cleared, or remembered as one that is to be cleared while Cassandra still takes it.
+    /// cleared, or remembered as one that is to be cleared while Cassandra still takes it: the agent
+    /// does not end before that.
     pub(super) async fn take(
         &self,
         request: &Snapshot,
@@ -86,19 +86,22 @@ impl Snapshots {
         if let Some(pending) = &mine.pending {
             return Err(still_taken(&pending.tag));
         }
+        let lock = HeldName::take(LOCK, &self.lock_of(tag))?.ok_or_else(|| still_taken(tag))?;
         must_be_new(&self.data_directories, tag).await?;
-        task.still_wanted().map_err(AgentError::from)?;
-        mine.tags.insert(tag.clone());
-        let (begun, started) = (self.clock.now(), Instant::now());
-        mine.pending = Some(self.ask(request));
+        let vital = task.vital().map_err(AgentError::from)?;
+        mine.tags.insert(tag.clone(), None);
+        let started = Instant::now();
+        mine.pending = Some(self.ask(request, lock, vital));
         let taken = match mine.answer(task).await {
             Ok(()) => check(&self.data_directories, tag).await,
             Err(fault) => Err(fault),
         };
         match taken {
-            Ok((tables, files, bytes)) => {
+            Ok(content) => {
+                mine.tags.insert(tag.clone(), Some(content));
                 let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-                Ok(SnapshotTaken { tables, files, bytes, begun, took_ms })
+                let Content { tables, files, bytes } = content;
+                Ok(SnapshotTaken { tables, files, bytes, took_ms })
             }
             Err(fault) if fault.kind == FaultKind::Exists => {
                 // Somebody else was faster: it is his.
@@ -114,9 +117,18 @@ impl Snapshots {
         }
     }
 
+    /// What was in a snapshot when this conversation found it whole; none if it did not.
+    pub(super) async fn content(
+        &self,
+        tag: &SnapshotTag,
+        task: &Task,
+    ) -> Result<Option<Content>, Fault> {
+        Ok(self.mine(task).await?.tags.get(tag).copied().flatten())
+    }
+
     /// Removes a snapshot, of this conversation or of one that died. Waits until Cassandra has
-    /// taken it to its end, and fails if that takes too long. Tells how many directories there
-    /// were.
+    /// taken it to its end, whichever agent asked for it, and fails if that takes too long. Tells
+    /// how many directories there were.
     pub(super) async fn clear(&self, tag: &SnapshotTag, task: &Task) -> Result<u64, Fault> {
         let mut mine = self.mine(task).await?;
         tokio::select! {
@@ -128,8 +140,8 @@ impl Snapshots {
     /// The conversation is over: clears all that is left.
     pub(super) async fn clear_all(&self) {
         let mut mine = self.mine.lock().await;
-        for tag in mine.tags.clone() {
-            if let Err(fault) = self.clear_of(&mut mine, &tag, LAST_WAIT).await {
+        for tag in mine.tags.keys().cloned().collect::<Vec<_>>() {
+            if let Err(fault) = self.clear_of(&mut mine, &tag, CALLED_OFF_LIMIT).await {
                 error!(%tag, %fault, "a snapshot is left");
             }
         }
@@ -142,10 +154,13 @@ impl Snapshots {
         }
     }
 
-    fn ask(&self, request: &Snapshot) -> Pending {
+    fn ask(&self, request: &Snapshot, lock: HeldName, vital: TaskTrackerToken) -> Pending {
         let (nodetool, tag) = (self.nodetool.clone(), request.tag.clone());
         let ttl = request.ttl_seconds.map(Duration::from_secs);
-        let asked = async move { nodetool.snapshot(tag.as_str(), ttl, NODETOOL_LIMIT).await };
+        let asked = async move {
+            let _until_it_has_ended = (lock, vital);
+            nodetool.snapshot(tag.as_str(), ttl, NODETOOL_LIMIT).await
+        };
         Pending { tag: request.tag.clone(), answer: self.scope.spawn(asked) }
     }
 
@@ -155,15 +170,25 @@ impl Snapshots {
         tag: &SnapshotTag,
         patience: Duration,
     ) -> Result<u64, Fault> {
+        let until = Instant::now() + patience;
         if let Some(pending) = mine.pending.as_mut().filter(|pending| pending.tag == *tag) {
-            if timeout(patience, &mut pending.answer).await.is_err() {
+            if timeout_at(until, &mut pending.answer).await.is_err() {
                 return Err(still_taken(tag));
             }
             mine.pending = None;
         }
+        let lock = HeldName::wait(LOCK, &self.lock_of(tag), until).await?;
+        let _lock = lock.ok_or_else(|| still_taken(tag))?;
         let directories = clear(&self.nodetool, &self.data_directories, tag).await?;
         mine.tags.remove(tag);
         Ok(directories)
+    }
+
+    /// What names a snapshot's lock: several Cassandras may share a kernel.
+    fn lock_of<'a>(&'a self, tag: &'a SnapshotTag) -> [&'a [u8]; 2] {
+        let first = self.data_directories.first();
+        let first = first.map(|path| path.as_os_str().as_bytes()).unwrap_or_default();
+        [first, tag.as_str().as_bytes()]
     }
 }
 
@@ -191,8 +216,11 @@ impl Mine {
 }
 
 fn still_taken(tag: &SnapshotTag) -> Fault {
-    let what = format!("Cassandra still takes the snapshot {tag}, which nobody wants any more");
-    let remedy = "it can be cleared when `nodetool snapshot` has ended";
+    let what = format!("Cassandra still takes the snapshot {tag}: it may appear yet");
+    let remedy = format!(
+        "when `nodetool snapshot` has ended on this node, it is cleared, or `nodetool \
+         clearsnapshot -t {tag}` does it"
+    );
     AgentError::wrong(FaultKind::TimedOut, what, remedy).into()
 }
 
@@ -205,8 +233,8 @@ async fn must_be_new(data_directories: &[PathBuf], tag: &SnapshotTag) -> Result<
     Err(AgentError::wrong(FaultKind::Exists, what, remedy).into())
 }
 
-/// Counts tables, files and bytes, if the snapshot is whole.
-async fn check(data_directories: &[PathBuf], tag: &SnapshotTag) -> Result<(u64, u64, u64), Fault> {
+/// Tells what is in the snapshot, if it is whole.
+async fn check(data_directories: &[PathBuf], tag: &SnapshotTag) -> Result<Content, Fault> {
     let (directories, tag) = (data_directories.to_vec(), tag.clone());
     on_a_thread("check", move || {
         let tables = snapshot_files(&directories, &tag)?;
@@ -219,10 +247,7 @@ async fn check(data_directories: &[PathBuf], tag: &SnapshotTag) -> Result<(u64, 
                           whether that is the cassandra.yaml it runs with";
             return Err(AgentError::wrong(FaultKind::Damaged, what, remedy).into());
         }
-        let files = tables.iter().flat_map(|table| &table.files);
-        let (count, bytes) =
-            files.fold((0, 0), |(count, bytes), file| (count + 1, bytes + file.bytes));
-        Ok((tables.len() as u64, count, bytes))
+        Ok(Content::of(&tables))
     })
     .await
 }
@@ -283,10 +308,13 @@ async fn directories_of(
 mod tests {
     use super::*;
     use crate::agent::fixture::task;
+    use crate::agent::protocol::RequestId;
     use crate::config::NodetoolSettings;
-    use crate::model::SystemClock;
     use std::fs;
     use std::path::Path;
+    use tokio::sync::mpsc;
+    use tokio::time::timeout;
+    use tokio_util::task::TaskTracker;
 
     /// A node whose nodetool is this shell script, `$TABLE` being where the second of two tables
     /// has its snapshots.
@@ -308,21 +336,20 @@ mod tests {
         fs::create_dir_all(folder.join("ks/a-1/snapshots")).unwrap();
         fs::create_dir_all(table).unwrap();
         let nodetool = Nodetool::new(settings);
-        Snapshots::new(nodetool, vec![folder.to_owned()], Arc::new(SystemClock))
+        Snapshots::new(nodetool, vec![folder.to_owned()])
     }
 
     fn request() -> Snapshot {
         Snapshot { tag: SnapshotTag::parse("medusafs-x").unwrap(), ttl_seconds: None }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn what_cassandra_still_takes_counts_as_cleared_only_once_it_has_been_taken() {
-        let folder = tempfile::tempdir().unwrap();
-        let folder = folder.path();
-        let script = "mkdir ks/a-1/snapshots/medusafs-x; until [ -e go ]; do sleep 0.02; done; \
-                      mkdir $TABLE/medusafs-x";
-        let snapshots = snapshots(folder, script);
-        let (request, task) = (request(), task());
+    /// Takes the snapshot of one table, and that of the other once there is a file `go`.
+    const SLOW: &str = "mkdir ks/a-1/snapshots/medusafs-x; until [ -e go ]; do sleep 0.02; done; \
+                        mkdir $TABLE/medusafs-x";
+
+    /// Calls a snapshot off that Cassandra has begun to take. Tells the directory that it has by
+    /// then.
+    async fn called_off(folder: &Path, snapshots: &Snapshots, task: &Task) -> PathBuf {
         let begun = folder.join("ks/a-1/snapshots/medusafs-x");
         let call_off = async {
             while !begun.exists() {
@@ -330,9 +357,42 @@ mod tests {
             }
             task.cancel();
         };
-        let (taken, ()) = tokio::join!(snapshots.take(&request, &task), call_off);
+        let request = request();
+        let (taken, ()) = tokio::join!(snapshots.take(&request, task), call_off);
         assert_eq!(taken.unwrap_err().kind, FaultKind::Cancelled);
-        let again = crate::agent::fixture::task();
+        begun
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_agent_counts_a_snapshot_as_cleared_only_once_it_has_been_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let (first, second) = (snapshots(folder, SLOW), snapshots(folder, SLOW));
+        let vital = TaskTracker::new();
+        let asked = Task::new(RequestId(1), mpsc::channel(64).0, vital.clone());
+        let begun = called_off(folder, &first, &asked).await;
+        vital.close();
+        let goes = timeout(Duration::from_hours(1), vital.wait()).await;
+        assert!(goes.is_err(), "the agent that asked ends while nodetool runs");
+        let (request, task) = (request(), task());
+        let fault = second.clear(&request.tag, &task).await.unwrap_err();
+        assert_eq!(fault.kind, FaultKind::TimedOut);
+        assert!(fault.to_string().contains("nodetool clearsnapshot -t medusafs-x"), "{fault}");
+        assert!(begun.exists());
+        tokio::time::resume();
+        fs::write(folder.join("go"), "").unwrap();
+        assert_eq!(second.clear(&request.tag, &task).await, Ok(2));
+        assert!(!begun.exists() && !folder.join("ks/b-2/snapshots/medusafs-x").exists());
+        vital.wait().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_cassandra_still_takes_counts_as_cleared_only_once_it_has_been_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let snapshots = snapshots(folder, SLOW);
+        let begun = called_off(folder, &snapshots, &task()).await;
+        let (request, again) = (request(), task());
         let fault = snapshots.clear(&request.tag, &again).await.unwrap_err();
         assert_eq!(fault.kind, FaultKind::TimedOut);
         assert!(begun.exists());

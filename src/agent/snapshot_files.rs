@@ -56,6 +56,29 @@ impl SnapshotFile {
     }
 }
 
+/// How much a snapshot has; it never changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Content {
+    /// Tables, empty ones among them.
+    pub(super) tables: u64,
+    /// Their files.
+    pub(super) files: u64,
+    /// Their bytes.
+    pub(super) bytes: u64,
+}
+
+impl Content {
+    /// That of all tables of a snapshot.
+    pub(super) fn of(tables: &[SnapshotTable]) -> Self {
+        let empty = Self { tables: tables.len() as u64, files: 0, bytes: 0 };
+        tables.iter().flat_map(|table| &table.files).fold(empty, |so_far, file| Self {
+            files: so_far.files.saturating_add(1),
+            bytes: so_far.bytes.saturating_add(file.bytes),
+            ..so_far
+        })
+    }
+}
+
 fn below_table(index: Option<&str>, name: &str) -> String {
     index.map_or_else(|| name.to_owned(), |index| format!("{index}/{name}"))
 }
@@ -109,9 +132,12 @@ pub(super) fn directories_in(directory: &Path) -> Result<Vec<PathBuf>, AgentErro
     let mut found = Vec::new();
     for entry in entries(directory)? {
         let path = entry.path();
-        // What vanishes meanwhile is a table that was dropped.
-        if path.is_dir() {
-            found.push(path);
+        match fs::metadata(&path) {
+            Ok(stat) if stat.is_dir() => found.push(path),
+            Ok(_) => {}
+            // What vanishes meanwhile is a table that was dropped.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(AgentError::node_file("look at", &path)(error)),
         }
     }
     Ok(found)
@@ -310,6 +336,18 @@ mod tests {
         }
         let fault = crate::agent::protocol::Fault::from(read(root.path()).unwrap_err());
         assert!(fault.what.contains("the same file of a backup"), "{fault}");
+    }
+
+    #[test]
+    fn a_table_that_cannot_be_looked_at_is_an_error_and_not_left_out() {
+        let root = tempfile::tempdir().unwrap();
+        write(root.path(), "data/ks/t-1/snapshots/medusa-b/manifest.json", r#"{"files":[]}"#);
+        let table = root.path().join("data/ks/t-2");
+        // It leads to itself: whoever asks what it is gets an error.
+        std::os::unix::fs::symlink(&table, &table).unwrap();
+        let fault = crate::agent::protocol::Fault::from(read(root.path()).unwrap_err());
+        assert_eq!(fault.kind, FaultKind::NodeFiles);
+        assert!(fault.what.contains("ks/t-2"), "{fault}");
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -11,10 +10,10 @@ use super::error::AgentError;
 use super::known::{Known, table_key};
 use super::limit::Limit;
 use super::place::BackupPlace;
-use super::protocol::{FaultKind, Upload, Uploaded};
+use super::protocol::{FaultKind, SnapshotTag, Upload, Uploaded};
 use super::record::write_record;
 use super::reuse::{Decision, Evidence, Seen, decide, generation};
-use super::snapshot_files::{SnapshotFile, SnapshotTable, snapshot_files};
+use super::snapshot_files::{Content, SnapshotFile, SnapshotTable, snapshot_files};
 use super::task::Task;
 use super::workers::in_parallel;
 use crate::medusa::Mode;
@@ -28,17 +27,21 @@ const NICE: i32 = 10;
 
 /// Copies a snapshot to the share and leaves a record of it there. Blocks until that is done; asks
 /// `task` before every buffer. Nothing is in Medusa's index afterwards, and on failure nothing but
-/// whole files in the pool is left.
+/// whole files in the pool is left. `taken` is what was in the snapshot when it was taken, if that
+/// is known: with anything else it is none that may become a backup.
 pub(super) fn upload(
     place: &BackupPlace,
     data_directories: &[PathBuf],
+    taken: Option<Content>,
     request: &Upload,
     task: &Task,
 ) -> Result<Uploaded, AgentError> {
     place.must_be_new()?;
     // What an upload that was killed has left of this very backup.
     place.withdraw(task)?;
-    let work = Work::of(place, data_directories, request, task)?;
+    let tables = snapshot_files(data_directories, &request.tag)?;
+    must_be_as_taken(&request.tag, Content::of(&tables), taken)?;
+    let work = Work::of(place, tables, request, task)?;
     let uploaded = work.run();
     if uploaded.is_err() && request.mode == Mode::Full {
         // The first error is the one to tell: what stays is taken back by the next try.
@@ -61,21 +64,15 @@ struct Work<'a> {
     tables: Vec<SnapshotTable>,
     /// Of each table: where its files go.
     keys: Vec<ObjectKey>,
-    hashed: AtomicU64,
 }
 
 impl<'a> Work<'a> {
     fn of(
         place: &'a BackupPlace,
-        data_directories: &[PathBuf],
+        tables: Vec<SnapshotTable>,
         request: &Upload,
         task: &'a Task,
     ) -> Result<Self, AgentError> {
-        let tables = snapshot_files(data_directories, &request.tag)?;
-        if tables.iter().all(|table| table.files.is_empty()) {
-            let what = format!("the snapshot {} has no files", request.tag);
-            return Err(AgentError::wrong(FaultKind::Missing, what, "take the snapshot first"));
-        }
         let keys = tables.iter().map(|table| table_key(place, request.mode, table));
         let work = Self {
             keys: keys.collect::<Result<_, _>>()?,
@@ -85,9 +82,8 @@ impl<'a> Work<'a> {
             threads: usize::try_from(request.threads.clamp(1, 64)).unwrap_or(1),
             limit: Limit::new(request.bytes_per_second),
             tables,
-            hashed: AtomicU64::new(0),
         };
-        let (files, bytes) = work.totals();
+        let Content { files, bytes, .. } = Content::of(&work.tables);
         task.advance(|progress| {
             (progress.files_total, progress.bytes_total) = (Some(files), Some(bytes));
         });
@@ -98,10 +94,6 @@ impl<'a> Work<'a> {
         self.tables.iter().enumerate().flat_map(|(at, table)| {
             table.files.iter().enumerate().map(move |(file_at, file)| ((at, file_at), file))
         })
-    }
-
-    fn totals(&self) -> (u64, u64) {
-        self.files().fold((0, 0), |(files, bytes), (_, file)| (files + 1, bytes + file.bytes))
     }
 
     fn run(&self) -> Result<Uploaded, AgentError> {
@@ -232,25 +224,33 @@ impl<'a> Work<'a> {
             };
             by_table[index.0].push(placed.clone());
         }
-        let record = write_record(self.place, &self.tables, &by_table)?;
-        let (files, bytes) = self.totals();
-        let count = |how: &[How]| {
-            let of = placed.values().filter(|placed| how.contains(&placed.how));
-            of.fold((0, 0), |(files, bytes), placed| (files + 1, bytes + placed.bytes))
-        };
-        let (new_files, new_bytes) = count(&[How::New, How::Variant]);
-        Ok(Uploaded {
-            tables: self.tables.len() as u64,
-            files,
-            bytes,
-            new_files,
-            new_bytes,
-            hashed_files: self.hashed.load(Ordering::Relaxed),
-            variants: count(&[How::Variant]).0,
-            adopted: count(&[How::Adopted]).0,
-            record,
-        })
+        write_record(self.place, &self.tables, &by_table)?;
+        let Content { files, bytes, .. } = Content::of(&self.tables);
+        let new = placed.values().filter(|placed| placed.how == How::New);
+        let (new_files, new_bytes) =
+            new.fold((0, 0), |(files, bytes), placed| (files + 1, bytes + placed.bytes));
+        Ok(Uploaded { files, bytes, new_files, new_bytes })
     }
+}
+
+fn must_be_as_taken(
+    tag: &SnapshotTag,
+    found: Content,
+    taken: Option<Content>,
+) -> Result<(), AgentError> {
+    if found.files == 0 {
+        let what = format!("the snapshot {tag} has no files");
+        return Err(AgentError::wrong(FaultKind::Missing, what, "take the snapshot first"));
+    }
+    let Some(taken) = taken.filter(|taken| *taken != found) else { return Ok(()) };
+    let what = format!(
+        "the snapshot {tag} had {} tables with {} files and {} bytes when it was taken, and now has \
+         {} with {} and {}",
+        taken.tables, taken.files, taken.bytes, found.tables, found.files, found.bytes
+    );
+    let remedy = "see whether a disk of Cassandra's data has gone, or who clears snapshots, and back \
+                  up again";
+    Err(AgentError::wrong(FaultKind::Damaged, what, remedy))
 }
 
 /// Has a thread step back before it begins.
@@ -274,7 +274,6 @@ impl Evidence<FileIndex> for Reader<'_, '_> {
     type Error = AgentError;
 
     fn of_source(&mut self, (table, file): &FileIndex) -> Result<Md5, AgentError> {
-        self.work.hashed.fetch_add(1, Ordering::Relaxed);
         hash_source(&self.work.tables[*table].files[*file], self.work.task)
     }
 
@@ -295,7 +294,7 @@ mod tests {
     fn back_up(node: &Fixture, backup: &str, mode: Mode) -> Uploaded {
         let (place, task) = (node.place(backup), task());
         let request = node.upload_request(backup, mode);
-        let uploaded = upload(&place, &[node.data()], &request, &task).unwrap();
+        let uploaded = upload(&place, &[node.data()], None, &request, &task).unwrap();
         let (done, progress) = (uploaded.bytes, task.progress());
         assert_eq!((progress.bytes_done, progress.bytes_total), (done, Some(done)));
         assert_eq!(progress.files_done, uploaded.files);
@@ -305,8 +304,13 @@ mod tests {
         uploaded
     }
 
+    /// How many files lie beside one of the same name and other content.
+    fn variants(node: &Fixture) -> usize {
+        node.stored().keys().filter(|key| key.contains("/data/.medusafs/")).count()
+    }
+
     #[test]
-    fn a_second_backup_of_unchanged_data_copies_nothing_and_reads_only_small_files() {
+    fn a_second_backup_of_unchanged_data_copies_nothing() {
         let node = Fixture::new();
         node.sstable(ORDERS, "nb-1-big", "first rows");
         node.sstable(ORDERS, "nb-2-big", "second rows");
@@ -315,8 +319,6 @@ mod tests {
         assert_eq!((first.files, first.new_files), (18, 18));
         let second = back_up(&node, "two", Mode::Differential);
         assert_eq!((second.files, second.new_files, second.new_bytes), (18, 0, 0));
-        // Digest.crc32, Statistics.db and TOC.txt of each.
-        assert_eq!(second.hashed_files, 9);
     }
 
     #[test]
@@ -326,13 +328,29 @@ mod tests {
         back_up(&node, "one", Mode::Differential);
         let old = node.restored("one");
         node.sstable(ORDERS, "nb-1-big", "since the truncate!");
-        let second = back_up(&node, "two", Mode::Differential);
-        assert_eq!(second.variants, 3, "Data, Index and Digest");
+        back_up(&node, "two", Mode::Differential);
+        assert_eq!(variants(&node), 3, "Data, Index and Digest");
         assert_eq!(node.restored("one"), old);
         // The variant is found again, and the first content, should it come back, too.
         assert_eq!(back_up(&node, "three", Mode::Differential).new_files, 0);
         node.sstable(ORDERS, "nb-1-big", "before the truncate");
         assert_eq!(back_up(&node, "four", Mode::Differential).new_files, 0);
+    }
+
+    #[test]
+    fn a_damaged_variant_gets_its_content_back_and_with_it_the_backups_that_name_it() {
+        let node = Fixture::new();
+        node.sstable(ORDERS, "nb-1-big", "before the truncate");
+        back_up(&node, "one", Mode::Differential);
+        node.sstable(ORDERS, "nb-1-big", "since the truncate!");
+        back_up(&node, "two", Mode::Differential);
+        let variants = node.stored().into_keys().filter(|key| key.contains("/data/.medusafs/"));
+        for variant in variants {
+            // As a crash of the share's server leaves it.
+            fs::write(node.root().join(variant), "").unwrap();
+        }
+        back_up(&node, "three", Mode::Differential);
+        assert_eq!(node.restored("two"), node.live());
     }
 
     #[test]
@@ -357,11 +375,11 @@ mod tests {
         let long_ago = UNIX_EPOCH + Duration::from_hours(1);
         fs::File::options().write(true).open(&data).unwrap().set_modified(long_ago).unwrap();
         fs::write(pool.join("nb-1-big-Filter.db"), "FILTER").unwrap();
-        let half = node.root().join(place.temporary.as_str());
+        let half = node.root().join(place.temporary.as_str()).join("agent-of-the-killed");
         fs::create_dir_all(&half).unwrap();
         fs::write(half.join("4711-0-x"), "ro").unwrap();
         let uploaded = back_up(&node, "one", Mode::Differential);
-        assert_eq!((uploaded.adopted, uploaded.variants), (1, 1));
+        assert_eq!((uploaded.files, uploaded.new_files, variants(&node)), (6, 5, 1));
         // Medusa's purge takes what no manifest names and is as old as its grace period.
         let modified = fs::metadata(&data).unwrap().modified().unwrap();
         assert!(modified > long_ago + Duration::from_hours(1));
@@ -387,7 +405,7 @@ mod tests {
         let (place, task) = (node.place("one"), task());
         let request = node.upload_request("one", Mode::Full);
         task.cancel();
-        let error = upload(&place, &[node.data()], &request, &task).unwrap_err();
+        let error = upload(&place, &[node.data()], None, &request, &task).unwrap_err();
         assert_eq!(Fault::from(error).kind, FaultKind::Cancelled);
         assert!(node.stored().is_empty(), "{:?}", node.stored());
     }
@@ -396,8 +414,26 @@ mod tests {
     fn a_snapshot_that_is_not_there_is_no_empty_backup() {
         let node = Fixture::new();
         let request = node.upload_request("one", Mode::Full);
-        let error = upload(&node.place("one"), &[node.data()], &request, &task()).unwrap_err();
+        let error =
+            upload(&node.place("one"), &[node.data()], None, &request, &task()).unwrap_err();
         assert_eq!(Fault::from(error).kind, FaultKind::Missing);
+    }
+
+    #[test]
+    fn a_snapshot_that_has_lost_a_table_since_it_was_taken_is_not_uploaded() {
+        let node = Fixture::new();
+        node.sstable(ORDERS, "nb-1-big", "rows");
+        node.write("shop/users-2", "nb-1-big-Data.db", "rows");
+        let request = node.upload_request("one", Mode::Full);
+        let tables = snapshot_files(&[node.data()], &request.tag).unwrap();
+        let taken = Some(Content::of(&tables));
+        fs::remove_dir_all(node.data().join("shop/users-2")).unwrap();
+        let place = node.place("one");
+        let error = upload(&place, &[node.data()], taken, &request, &task()).unwrap_err();
+        let fault = Fault::from(error);
+        assert_eq!(fault.kind, FaultKind::Damaged);
+        assert!(fault.what.contains("had 2 tables"), "{fault}");
+        assert!(node.stored().is_empty());
     }
 
     #[test]
@@ -408,7 +444,8 @@ mod tests {
         let before = node.stored();
         let request = node.upload_request("two", Mode::Full);
         let request = Upload { backup: node.place("one").backup, ..request };
-        let error = upload(&node.place("one"), &[node.data()], &request, &task()).unwrap_err();
+        let error =
+            upload(&node.place("one"), &[node.data()], None, &request, &task()).unwrap_err();
         assert_eq!(Fault::from(error).kind, FaultKind::Exists);
         assert_eq!(node.stored(), before);
     }

@@ -27,38 +27,18 @@ pub struct CassandraYaml {
     pub hints_directory: PathBuf,
     /// `cdc_raw_directory`; none if it is not named, not used, and not known where it would be.
     pub cdc_raw_directory: Option<PathBuf>,
-    /// `num_tokens`.
-    pub num_tokens: Option<u32>,
-    /// `initial_token`, split at commas.
-    pub initial_tokens: Vec<String>,
-    /// `partitioner`, without its package: `Murmur3Partitioner`.
-    pub partitioner: String,
     /// `listen_address`; none means the host's own name, or `listen_interface`.
     pub listen_address: Option<String>,
-    /// `listen_interface`.
-    pub listen_interface: Option<String>,
     /// `broadcast_address`; none means `listen_address`.
     pub broadcast_address: Option<String>,
     /// `rpc_address`; none means the host's own name, or `rpc_interface`.
     pub rpc_address: Option<String>,
-    /// `rpc_interface`.
-    pub rpc_interface: Option<String>,
     /// `broadcast_rpc_address`; none means `rpc_address`.
     pub broadcast_rpc_address: Option<String>,
     /// `native_transport_port`.
     pub native_transport_port: u16,
     /// `native_transport_port_ssl`: a second port, for TLS.
     pub native_transport_port_ssl: Option<u16>,
-    /// `storage_port`.
-    pub storage_port: u16,
-    /// `ssl_storage_port`.
-    pub ssl_storage_port: u16,
-    /// The seeds, split at commas.
-    pub seeds: Vec<String>,
-    /// `client_encryption_options.enabled`: clients may use TLS.
-    pub client_tls_enabled: bool,
-    /// Clients must use TLS: it is enabled and not `optional`.
-    pub client_tls_required: bool,
 }
 
 /// Why a cassandra.yaml is of no use.
@@ -150,10 +130,6 @@ impl CassandraYaml {
             Err(YamlError::Unplaced { .. }) if !at.flag("cdc_enabled")? => None,
             placed => Some(placed?),
         };
-        let encryption = Keys { path, root: &root["client_encryption_options"] };
-        let client_tls_enabled = encryption.flag("enabled")?;
-        let partitioner = at.text("partitioner")?.unwrap_or_default();
-        let partitioner = partitioner.rsplit('.').next().filter(|name| !name.is_empty());
         Ok(Self {
             cluster_name: at.text("cluster_name")?.unwrap_or_else(|| "Test Cluster".to_owned()),
             data_file_directories: data,
@@ -164,22 +140,12 @@ impl CassandraYaml {
             saved_caches_directory: directory("saved_caches_directory", "saved_caches")?,
             hints_directory: directory("hints_directory", "hints")?,
             cdc_raw_directory,
-            num_tokens: at.number("num_tokens")?,
-            initial_tokens: commas(&at.text("initial_token")?.unwrap_or_default()),
-            partitioner: partitioner.unwrap_or("Murmur3Partitioner").to_owned(),
             listen_address: at.text("listen_address")?,
-            listen_interface: at.text("listen_interface")?,
             broadcast_address: at.text("broadcast_address")?,
             rpc_address: at.text("rpc_address")?,
-            rpc_interface: at.text("rpc_interface")?,
             broadcast_rpc_address: at.text("broadcast_rpc_address")?,
             native_transport_port: at.number("native_transport_port")?.unwrap_or(9042),
             native_transport_port_ssl: at.number("native_transport_port_ssl")?,
-            storage_port: at.number("storage_port")?.unwrap_or(7000),
-            ssl_storage_port: at.number("ssl_storage_port")?.unwrap_or(7001),
-            seeds: seeds(root),
-            client_tls_enabled,
-            client_tls_required: client_tls_enabled && !encryption.flag("optional")?,
         })
     }
 
@@ -254,19 +220,6 @@ fn commas(text: &str) -> Vec<String> {
     text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
 }
 
-/// `seed_provider: [{parameters: [{seeds: "a,b"}]}]`; other providers have none to tell.
-fn seeds(root: &Yaml) -> Vec<String> {
-    let provider = match &root["seed_provider"] {
-        Yaml::Array(providers) => providers.first().unwrap_or(&Yaml::BadValue),
-        other => other,
-    };
-    let parameters = match &provider["parameters"] {
-        Yaml::Array(parameters) => parameters.first().unwrap_or(&Yaml::BadValue),
-        other => other,
-    };
-    scalar(&parameters["seeds"]).ok().flatten().map(|text| commas(&text)).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -300,9 +253,7 @@ mod tests {
         assert_eq!(yaml.data_file_directories, [Path::new("/var/lib/cassandra/data")]);
         assert_eq!(yaml.commitlog_directory, Path::new("/var/lib/cassandra/commitlog"));
         assert_eq!(yaml.cdc_raw_directory, Some("/var/lib/cassandra/cdc_raw".into()));
-        assert_eq!((yaml.native_transport_port, yaml.storage_port), (9042, 7000));
-        assert_eq!(yaml.partitioner, "Murmur3Partitioner");
-        assert!(!yaml.client_tls_required && yaml.seeds.is_empty());
+        assert_eq!((yaml.native_transport_port, yaml.native_transport_port_ssl), (9042, None));
     }
 
     #[test_case("data_file_directories: /a", &["/a"]; "one text")]
@@ -319,30 +270,26 @@ mod tests {
     #[test]
     fn a_usual_file_is_read_whole() {
         let yaml = parse(
-            "# comment\ncluster_name: 'lab'\nnum_tokens: 4\ninitial_token: '-1, 2'\n\
+            "# comment\ncluster_name: 'lab'\nnum_tokens: 4\n\
              partitioner: org.apache.cassandra.dht.Murmur3Partitioner\n\
              data_file_directories: [/d]\nlocal_system_data_file_directory: /s\n\
              hints_directory: /h\nseed_provider:\n  - class_name: X\n    parameters:\n      \
              - seeds: \"198.51.100.11:7000, 198.51.100.12\"\nlisten_address: 198.51.100.11\n\
-             native_transport_port: \"9142\"\nclient_encryption_options:\n  enabled: true\n  \
-             optional: false\n",
+             native_transport_port: \"9142\"\nclient_encryption_options:\n  enabled: true\n",
         )
         .unwrap();
-        assert_eq!(yaml.seeds, ["198.51.100.11:7000", "198.51.100.12"]);
-        assert_eq!(yaml.initial_tokens, ["-1", "2"]);
+        assert_eq!((yaml.cluster_name.as_str(), yaml.native_transport_port), ("lab", 9142));
+        assert_eq!(yaml.listen_address.as_deref(), Some("198.51.100.11"));
         assert_eq!(yaml.all_data_directories(), [Path::new("/d"), Path::new("/s")]);
-        assert_eq!((yaml.num_tokens, yaml.native_transport_port), (Some(4), 9142));
-        assert!(yaml.client_tls_required);
     }
 
     #[test_case(""; "empty")]
     #[test_case("just text"; "text")]
     #[test_case("a: [b"; "broken")]
     #[test_case("cluster_name: [a]"; "list for a text")]
-    #[test_case("storage_port: much"; "text for a number")]
-    #[test_case("storage_port: 70000"; "number too large")]
+    #[test_case("native_transport_port: much"; "text for a number")]
+    #[test_case("native_transport_port: 70000"; "number too large")]
     #[test_case("data_file_directories: {a: b}"; "map for a list")]
-    #[test_case("client_encryption_options: {enabled: perhaps}"; "text for a truth")]
     fn a_file_that_means_nothing_is_refused(text: &str) {
         assert!(parse(text).is_err());
     }

@@ -40,6 +40,12 @@ pub enum Record {
         /// A sentence for each; none if every node that it is for can be published.
         what: Vec<String>,
     },
+    /// This node is about to copy its snapshot to the share: until it has published or withdrawn
+    /// it, there may be files that nobody names.
+    UploadBegins {
+        /// The node.
+        node: Fqdn,
+    },
     /// This node's meta files and index entries are about to be written.
     PublishBegins {
         /// The node.

@@ -12,6 +12,8 @@ use super::Record;
 struct Open {
     /// A snapshot of this tag may be there.
     snapshot: Option<String>,
+    /// What it copied may be on the share, where nobody names it.
+    copied: bool,
     /// It was told to publish, and nobody knows what came of it.
     publishing: bool,
     /// A stage may be there.
@@ -40,9 +42,11 @@ fn open(records: &[Record]) -> BTreeMap<&Fqdn, Open> {
                 nodes.entry(node).or_default().snapshot = Some(tag.clone());
             }
             Record::SnapshotCleared { node } => nodes.entry(node).or_default().snapshot = None,
+            Record::UploadBegins { node } => nodes.entry(node).or_default().copied = true,
             Record::PublishBegins { node } => nodes.entry(node).or_default().publishing = true,
             Record::Published { node } | Record::Withdrawn { node } => {
-                nodes.entry(node).or_default().publishing = false;
+                let open = nodes.entry(node).or_default();
+                (open.copied, open.publishing) = (false, false);
             }
             Record::StageBegins { node } => nodes.entry(node).or_default().staged = true,
             Record::SwapBegins { node } | Record::UndoBegins { node } => {
@@ -68,6 +72,13 @@ impl Open {
                  the node answers"
             )
         });
+        // Finding out what was published settles this, too.
+        let copied = (self.copied && !self.publishing).then(|| {
+            format!(
+                "{node} may have left on the share what it had copied: `medusafs resume {job}` takes \
+                 it back when the node answers"
+            )
+        });
         let publishing = self.publishing.then(|| {
             format!(
                 "{node} was told to publish, and what came of it is not known: `medusafs resume \
@@ -87,7 +98,7 @@ impl Open {
                 )
             })
         };
-        snapshot.into_iter().chain(publishing).chain(restore).collect()
+        snapshot.into_iter().chain(copied).chain(publishing).chain(restore).collect()
     }
 }
 
@@ -105,6 +116,14 @@ mod tests {
     }
 
     #[test_case(&[snapshot()], "n1 may still have the snapshot medusafs-j: `medusafs resume j`"; "a snapshot")]
+    #[test_case(
+        &[Record::UploadBegins { node: node() }],
+        "n1 may have left on the share what it had copied: `medusafs resume j`"; "a copy"
+    )]
+    #[test_case(
+        &[Record::UploadBegins { node: node() }, Record::PublishBegins { node: node() }],
+        "told to publish"; "publishing what was copied"
+    )]
     #[test_case(&[Record::PublishBegins { node: node() }], "told to publish"; "publishing")]
     #[test_case(&[Record::StageBegins { node: node() }], "`medusafs undo j` removes it"; "a stage")]
     #[test_case(
@@ -127,6 +146,7 @@ mod tests {
         let records = [
             snapshot(),
             Record::SnapshotCleared { node: node() },
+            Record::UploadBegins { node: node() },
             Record::Lacking { what: vec!["n2 is not in it".to_owned()] },
             Record::PublishBegins { node: node() },
             Record::Withdrawn { node: node() },

@@ -70,64 +70,6 @@ pub fn read_manifest(
     json::read_with("manifest", MANIFEST_LIMIT, reader, Sections(visitor))
 }
 
-/// A whole manifest in memory: for small ones and tests; `catalog` keeps them tighter.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Manifest {
-    /// In the order of the file.
-    pub sections: Vec<ManifestSection>,
-}
-
-/// One table of a [`Manifest`].
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ManifestSection {
-    /// The keyspace's directory name, unchecked.
-    pub keyspace: String,
-    /// The table's directory name, unchecked.
-    pub columnfamily: String,
-    /// In the order of the file; none for an empty table.
-    pub objects: Vec<ManifestObject>,
-}
-
-/// One file of a [`ManifestSection`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ManifestObject {
-    /// Below the store's root, prefix included; unchecked.
-    pub path: String,
-    /// In bytes.
-    pub size: u64,
-    /// What is recorded of its content.
-    pub hash: RecordedHash,
-}
-
-impl Manifest {
-    /// Reads a manifest from memory.
-    pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
-        let mut whole = Collect::default();
-        read_manifest(bytes, &mut whole)?;
-        Ok(Self { sections: whole.sections })
-    }
-}
-
-#[derive(Default)]
-struct Collect {
-    sections: Vec<ManifestSection>,
-    objects: Vec<ManifestObject>,
-}
-
-impl ManifestVisitor for Collect {
-    fn object(&mut self, path: &str, size: u64, hash: RecordedHash) {
-        self.objects.push(ManifestObject { path: path.to_owned(), size, hash });
-    }
-
-    fn section(&mut self, keyspace: &str, columnfamily: &str) {
-        self.sections.push(ManifestSection {
-            keyspace: keyspace.to_owned(),
-            columnfamily: columnfamily.to_owned(),
-            objects: std::mem::take(&mut self.objects),
-        });
-    }
-}
-
 /// The outer array.
 struct Sections<'a, V>(&'a mut V);
 
@@ -249,8 +191,76 @@ struct WrittenObject {
 }
 
 #[cfg(test)]
+pub use whole::Manifest;
+
+/// A manifest that a test has in memory.
+#[cfg(test)]
+mod whole {
+    use super::{FormatError, ManifestVisitor, RecordedHash, read_manifest};
+
+    /// A whole manifest in memory, for tests.
+    #[derive(Debug, Clone, Default, PartialEq, Eq)]
+    pub struct Manifest {
+        /// In the order of the file.
+        pub sections: Vec<ManifestSection>,
+    }
+
+    /// One table of a [`Manifest`].
+    #[derive(Debug, Clone, Default, PartialEq, Eq)]
+    pub struct ManifestSection {
+        /// The keyspace's directory name, unchecked.
+        pub keyspace: String,
+        /// The table's directory name, unchecked.
+        pub columnfamily: String,
+        /// In the order of the file; none for an empty table.
+        pub objects: Vec<ManifestObject>,
+    }
+
+    /// One file of a [`ManifestSection`].
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct ManifestObject {
+        /// Below the store's root, prefix included; unchecked.
+        pub path: String,
+        /// In bytes.
+        pub size: u64,
+        /// What is recorded of its content.
+        pub hash: RecordedHash,
+    }
+
+    impl Manifest {
+        /// Reads a manifest from memory.
+        pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
+            let mut whole = Collect::default();
+            read_manifest(bytes, &mut whole)?;
+            Ok(Self { sections: whole.sections })
+        }
+    }
+
+    #[derive(Default)]
+    struct Collect {
+        sections: Vec<ManifestSection>,
+        objects: Vec<ManifestObject>,
+    }
+
+    impl ManifestVisitor for Collect {
+        fn object(&mut self, path: &str, size: u64, hash: RecordedHash) {
+            self.objects.push(ManifestObject { path: path.to_owned(), size, hash });
+        }
+
+        fn section(&mut self, keyspace: &str, columnfamily: &str) {
+            self.sections.push(ManifestSection {
+                keyspace: keyspace.to_owned(),
+                columnfamily: columnfamily.to_owned(),
+                objects: std::mem::take(&mut self.objects),
+            });
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::super::ManifestWriter;
+    use super::whole::{ManifestObject, ManifestSection};
     use super::*;
     use crate::model::{Keyspace, ObjectKey, TableDirectory};
     use proptest::prelude::*;

@@ -16,10 +16,9 @@ mod tokenmap;
 pub use error::FormatError;
 pub use index::{IndexEntry, IndexFile};
 pub use layout::{Layout, LayoutError, MetaFile, Place};
-pub use manifest::{
-    MANIFEST_LIMIT, Manifest, ManifestObject, ManifestSection, ManifestVisitor, RecordedHash,
-    read_manifest,
-};
+#[cfg(test)]
+pub use manifest::Manifest;
+pub use manifest::{MANIFEST_LIMIT, ManifestVisitor, RecordedHash, read_manifest};
 pub use manifest_writer::ManifestWriter;
 pub use node_backup::{MODE_MARKERS, Mode, NodeTimes, TimeSources};
 pub use schema::keyspaces_with_tables;

@@ -34,6 +34,16 @@ impl Store {
     /// A file that some process of this host still has open stays on NFS under another name, and
     /// its directory with it: [`Kind::NotEmpty`].
     pub fn remove_tree(&self, key: &ObjectKey) -> Result<u64, StoreError> {
+        self.remove_tree_telling(key, &mut || {})
+    }
+
+    /// The same, calling `gone` after each name that went: many take long, and whoever waits may
+    /// want to know that it gets on.
+    pub fn remove_tree_telling(
+        &self,
+        key: &ObjectKey,
+        gone: &mut dyn FnMut(),
+    ) -> Result<u64, StoreError> {
         let wrong = || StoreError::about("remove the directory", key);
         let (parent, name) = match self.parent(key) {
             Err(Errno::NOENT) => return Ok(0),
@@ -46,7 +56,7 @@ impl Store {
         };
         let mut removed = 0;
         loop {
-            let more = empty(&directory, DEEPEST).map_err(wrong())?;
+            let more = empty(&directory, DEEPEST, gone).map_err(wrong())?;
             removed += more;
             match fs::unlinkat(&parent, name, AtFlags::REMOVEDIR) {
                 Ok(()) | Err(Errno::NOENT) => return Ok(removed),
@@ -117,7 +127,7 @@ fn rename_directory(
     }
 }
 
-fn empty(directory: &OwnedFd, deepest: u32) -> Result<u64, Errno> {
+fn empty(directory: &OwnedFd, deepest: u32, gone: &mut dyn FnMut()) -> Result<u64, Errno> {
     let below = deepest.checked_sub(1).ok_or(Errno::LOOP)?;
     let mut removed = 0;
     for entry in Dir::read_from(directory)? {
@@ -137,7 +147,7 @@ fn empty(directory: &OwnedFd, deepest: u32) -> Result<u64, Errno> {
         let flags = if kind == FileType::Directory {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             match fs::openat(directory, name, flags, Mode::empty()) {
-                Ok(inner) => removed += empty(&inner, below)?,
+                Ok(inner) => removed += empty(&inner, below, gone)?,
                 Err(Errno::NOENT) => continue,
                 Err(error) => return Err(error),
             }
@@ -146,7 +156,10 @@ fn empty(directory: &OwnedFd, deepest: u32) -> Result<u64, Errno> {
             AtFlags::empty()
         };
         match fs::unlinkat(directory, name, flags) {
-            Ok(()) => removed += u64::from(flags.is_empty()),
+            Ok(()) => {
+                removed += u64::from(flags.is_empty());
+                gone();
+            }
             Err(Errno::NOENT) => {}
             // NFS: removed already, and kept by somebody who has it open.
             Err(Errno::BUSY) if name.to_bytes().starts_with(b".nfs") => {}

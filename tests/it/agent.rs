@@ -6,8 +6,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use medusafs::agent::protocol::{
-    Clear, FaultKind, ShareProbe, ShareRead, ShareWrite, SnapshotTag, Upload, UploadMode, Withdraw,
+    Clear, FaultKind, ShareProbe, ShareRead, ShareWrite, SnapshotTag, Upload, Withdraw,
 };
+use medusafs::medusa::Mode;
 
 use super::support::agent::{Agent, AgentNode, names, tag};
 
@@ -23,11 +24,11 @@ fn node() -> AgentNode {
     node
 }
 
-fn slow(mode: UploadMode) -> Upload {
+fn slow(mode: Mode) -> Upload {
     Upload { bytes_per_second: 2 << 20, ..AgentNode::upload(mode) }
 }
 
-fn back_up(agent: &mut Agent, mode: UploadMode) {
+fn back_up(agent: &mut Agent, mode: Mode) {
     agent.ask(AgentNode::snapshot()).unwrap();
     agent.ask(AgentNode::upload(mode)).unwrap();
     agent.ask(AgentNode::publish(mode)).unwrap();
@@ -52,7 +53,7 @@ fn a_backup_by_an_agent_leaves_the_share_with_it_and_the_node_without_a_snapshot
     let found = agent.ask(ShareRead { nonces: vec![other, nonce.clone()] }).unwrap().found;
     assert_eq!(found, [nonce]);
     assert!(agent.ask(ShareProbe {}).unwrap().has_exact_names);
-    back_up(&mut agent, UploadMode::Differential);
+    back_up(&mut agent, Mode::Differential);
     assert_eq!(agent.hang_up(), Some(0));
     assert!(node.snapshots_left().is_empty());
     assert_stored(&node, "node1/data");
@@ -88,7 +89,7 @@ fn an_upload_whose_job_is_gone_leaves_whole_files_only_and_no_snapshot() {
     let node = node();
     let mut agent = Agent::on(&node);
     agent.ask(AgentNode::snapshot()).unwrap();
-    agent.begin(slow(UploadMode::Full));
+    agent.begin(slow(Mode::Full));
     agent.copies();
     agent.hang_up();
     assert!(node.snapshots_left().is_empty());
@@ -97,7 +98,7 @@ fn an_upload_whose_job_is_gone_leaves_whole_files_only_and_no_snapshot() {
 
 #[test]
 fn after_a_kill_in_an_upload_nothing_looks_whole_and_the_next_backup_succeeds() {
-    for mode in [UploadMode::Full, UploadMode::Differential] {
+    for mode in [Mode::Full, Mode::Differential] {
         let node = node();
         let mut agent = Agent::on(&node);
         agent.ask(AgentNode::snapshot()).unwrap();
@@ -119,7 +120,7 @@ fn after_a_kill_in_an_upload_nothing_looks_whole_and_the_next_backup_succeeds() 
         agent.ask(Clear { tag: tag() }).unwrap();
         back_up(&mut agent, mode);
         assert_eq!(agent.hang_up(), Some(0));
-        let below = if mode == UploadMode::Full { "node1/nightly/data" } else { "node1/data" };
+        let below = if mode == Mode::Full { "node1/nightly/data" } else { "node1/data" };
         assert_stored(&node, below);
         let own = node.stored().into_keys().filter(|path| path.starts_with(".medusafs"));
         assert_eq!(own.count(), 0);
@@ -131,13 +132,13 @@ fn a_cancelled_upload_can_be_begun_again_in_the_same_conversation() {
     let node = node();
     let mut agent = Agent::on(&node);
     agent.ask(AgentNode::snapshot()).unwrap();
-    let id = agent.begin(slow(UploadMode::Full));
+    let id = agent.begin(slow(Mode::Full));
     agent.copies();
     agent.cancel(id);
     assert_eq!(agent.end::<Upload>(id).unwrap_err().kind, FaultKind::Cancelled);
     assert!(node.stored().is_empty(), "{:?}", node.stored().into_keys());
-    agent.ask(AgentNode::upload(UploadMode::Full)).unwrap();
-    agent.ask(AgentNode::publish(UploadMode::Full)).unwrap();
+    agent.ask(AgentNode::upload(Mode::Full)).unwrap();
+    agent.ask(AgentNode::publish(Mode::Full)).unwrap();
     assert_stored(&node, "node1/nightly/data");
 }
 
@@ -147,11 +148,11 @@ fn a_finished_upload_is_published_by_another_agent_or_withdrawn_by_it() {
         let node = node();
         let mut agent = Agent::on(&node);
         agent.ask(AgentNode::snapshot()).unwrap();
-        agent.ask(AgentNode::upload(UploadMode::Full)).unwrap();
+        agent.ask(AgentNode::upload(Mode::Full)).unwrap();
         agent.kill();
         let mut agent = Agent::on(&node);
         if publish {
-            agent.ask(AgentNode::publish(UploadMode::Full)).unwrap();
+            agent.ask(AgentNode::publish(Mode::Full)).unwrap();
             assert_stored(&node, "node1/nightly/data");
         } else {
             let (backup, node_name) = names();
@@ -206,7 +207,7 @@ fn a_share_that_lacks_the_room_is_told_from_one_that_fills_up_and_both_are_left_
     let node = node();
     let mut agent = agent_with_share(&node, "size=4m");
     agent.ask(AgentNode::snapshot()).unwrap();
-    let fault = agent.ask(AgentNode::upload(UploadMode::Full)).unwrap_err();
+    let fault = agent.ask(AgentNode::upload(Mode::Full)).unwrap_err();
     assert_eq!(fault.kind, FaultKind::ShareFull);
     assert!(fault.what.contains("are to be written"), "{fault}");
     drop(agent);
@@ -218,7 +219,7 @@ fn a_share_that_lacks_the_room_is_told_from_one_that_fills_up_and_both_are_left_
     // Room for the bytes, none for so many files: the system says ENOSPC in the midst of it.
     let mut agent = agent_with_share(&node, "size=64m,nr_inodes=20");
     agent.ask(AgentNode::snapshot()).unwrap();
-    let fault = agent.ask(AgentNode::upload(UploadMode::Full)).unwrap_err();
+    let fault = agent.ask(AgentNode::upload(Mode::Full)).unwrap_err();
     assert_eq!(fault.kind, FaultKind::ShareFull);
     assert!(fault.what.contains("no space is left on the share"), "{fault}");
     // What was written has been taken back: there is room for a probe again.

@@ -5,7 +5,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use medusafs::catalog::TableRef;
-use medusafs::medusa::{Manifest, ManifestWriter, Mode, ServerVersion, Tokenmap};
+use medusafs::medusa::{
+    ManifestVisitor, ManifestWriter, Mode, RecordedHash, ServerVersion, Tokenmap, read_manifest,
+};
 use medusafs::model::{Keyspace, Md5, ObjectKey, TableDirectory};
 
 use crate::support::archive::{archives, backup, catalog, learn, listing, node, unpack, unpacked};
@@ -146,18 +148,32 @@ fn what_medusa_wrote_would_be_written_byte_for_byte_the_same() {
     assert!(compared > 100, "{compared} files");
 }
 
-fn rewritten(manifest: &[u8]) -> Vec<u8> {
-    let mut writer = ManifestWriter::new(Vec::new()).unwrap();
-    for section in Manifest::parse(manifest).unwrap().sections {
-        let keyspace = Keyspace::parse(&section.keyspace).unwrap();
-        let table = TableDirectory::parse(&section.columnfamily).unwrap();
-        writer.section(&keyspace, &table).unwrap();
-        for object in section.objects {
-            let key = ObjectKey::parse(&object.path).unwrap();
-            writer.object(&key, object.size, object.hash.content()).unwrap();
+/// Writes a manifest again as it is read.
+struct Rewriter {
+    writer: ManifestWriter<Vec<u8>>,
+    objects: Vec<(ObjectKey, u64, Option<Md5>)>,
+}
+
+impl ManifestVisitor for Rewriter {
+    fn object(&mut self, path: &str, size: u64, hash: RecordedHash) {
+        self.objects.push((ObjectKey::parse(path).unwrap(), size, hash.content()));
+    }
+
+    fn section(&mut self, keyspace: &str, columnfamily: &str) {
+        let keyspace = Keyspace::parse(keyspace).unwrap();
+        let table = TableDirectory::parse(columnfamily).unwrap();
+        self.writer.section(&keyspace, &table).unwrap();
+        for (key, size, md5) in self.objects.drain(..) {
+            self.writer.object(&key, size, md5).unwrap();
         }
     }
-    writer.finish().unwrap()
+}
+
+fn rewritten(manifest: &[u8]) -> Vec<u8> {
+    let writer = ManifestWriter::new(Vec::new()).unwrap();
+    let mut rewriter = Rewriter { writer, objects: Vec::new() };
+    read_manifest(manifest, &mut rewriter).unwrap();
+    rewriter.writer.finish().unwrap()
 }
 
 #[test]

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use std::sync::Arc;
 
-use crate::agent::protocol::{Publish, UploadMode};
+use crate::agent::protocol::Publish;
 use crate::cluster::{AgentLine, Deaf, RingNode};
-use crate::medusa::{ServerVersion, Tokenmap, TokenmapNode};
+use crate::medusa::{Mode, ServerVersion, Tokenmap, TokenmapNode};
 use crate::model::{BackupName, Fqdn, JobState, Phase, UnixSeconds};
 
 use super::agents::{on_agents, why};
@@ -19,7 +19,7 @@ pub(super) const PUBLISH_WITHIN: Duration = Duration::from_mins(10);
 /// What all nodes publish alike.
 pub(in crate::jobs) struct Edition<'a> {
     pub(in crate::jobs) backup: &'a BackupName,
-    pub(in crate::jobs) mode: UploadMode,
+    pub(in crate::jobs) mode: Mode,
     pub(in crate::jobs) started: UnixSeconds,
     pub(in crate::jobs) schema: &'a str,
     pub(in crate::jobs) release_version: &'a str,

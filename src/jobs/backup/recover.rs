@@ -145,7 +145,8 @@ impl Journaled {
                     this.withdrawn.insert(node.clone());
                 }
                 Record::Lacking { what } => this.lacking = Some(what.clone()),
-                Record::PublishBegins { .. }
+                Record::UploadBegins { .. }
+                | Record::PublishBegins { .. }
                 | Record::Taken { .. }
                 | Record::StageBegins { .. }
                 | Record::SwapBegins { .. }

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::agent::protocol::{SnapshotTag, UploadMode};
+use crate::agent::protocol::SnapshotTag;
 use crate::cluster::{AgentLine, Purpose, Reached, RingNode, Survey};
 use crate::config::BackupMode;
+use crate::medusa::Mode;
 use crate::model::{Fqdn, JobState, Phase, UnixSeconds};
 
 use super::lease::{HeldLease, IfBusy, take_cluster};
@@ -42,8 +43,8 @@ async fn work(
     lease: &HeldLease,
 ) -> Result<(JobState, String), JobError> {
     let mode = match request.mode {
-        BackupMode::Full => UploadMode::Full,
-        BackupMode::Differential => UploadMode::Differential,
+        BackupMode::Full => Mode::Full,
+        BackupMode::Differential => Mode::Differential,
     };
     let tag = SnapshotTag::of(cx.board.folder().id())
         .map_err(|error| JobError::Host(error.to_string()))?;

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use crate::agent::protocol::{SnapshotTag, Upload, UploadMode, Uploaded};
+use crate::agent::protocol::{SnapshotTag, Upload, Uploaded};
 use crate::cluster::AgentLine;
+use crate::medusa::Mode;
 use crate::model::{BackupName, Fqdn, JobState, Phase};
 
 use super::agents::{on_agents, why};
-use super::{Context, JobError};
+use super::{Context, JobError, Record};
 
 /// Files that one node copies at once. Measured: with eight, hashing and syncing keep pace with
 /// `cp`; more gain nothing on NFS.
@@ -20,7 +21,7 @@ pub(in crate::jobs) async fn upload(
     cx: &Context,
     agents: &BTreeMap<Fqdn, AgentLine>,
     backup: &BackupName,
-    mode: UploadMode,
+    mode: Mode,
     tag: &SnapshotTag,
 ) -> Result<BTreeMap<Fqdn, Uploaded>, JobError> {
     cx.board.moves_to(JobState::Running, Phase::Copy);
@@ -33,6 +34,9 @@ pub(in crate::jobs) async fn upload(
     let bytes_per_second = own.into_iter().chain(shared).min().unwrap_or(0);
     let threads = u32::try_from(cx.config.storage.concurrent_transfers).unwrap_or(THREADS);
     let threads = threads.clamp(THREADS, 64);
+    for node in agents.keys() {
+        cx.write(Record::UploadBegins { node: node.clone() })?;
+    }
     let uploading = on_agents(cx, width, agents, |name, agent| {
         let cx = cx.clone();
         let request = Upload {

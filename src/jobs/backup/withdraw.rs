@@ -14,8 +14,8 @@ use super::{Context, Record};
 /// For removing what was not published.
 const WITHDRAW_WITHIN: Duration = Duration::from_mins(10);
 
-/// Takes back what was copied by nodes that are not to be kept. What fails here is bytes that
-/// nobody names.
+/// Takes back what was copied by nodes that are not to be kept. What fails here stays open in the
+/// journal, so that the job's `error` names it.
 pub(super) async fn withdraw(
     cx: &Context,
     agents: &BTreeMap<Fqdn, AgentLine>,

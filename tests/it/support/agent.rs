@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use medusafs::agent::protocol::{
     Ask, Conversation, Event, Fault, Hello, NodetoolSettings, Publish, RequestId, Snapshot,
-    SnapshotTag, Upload, UploadMode,
+    SnapshotTag, Upload,
 };
+use medusafs::medusa::Mode;
 use medusafs::model::{BackupName, Fqdn, JobId, UnixSeconds};
 use tempfile::TempDir;
 
@@ -114,12 +115,12 @@ impl AgentNode {
         Snapshot { tag: tag(), ttl_seconds: None }
     }
 
-    pub(crate) fn upload(mode: UploadMode) -> Upload {
+    pub(crate) fn upload(mode: Mode) -> Upload {
         let (backup, node) = names();
         Upload { backup, node, mode, tag: tag(), threads: 4, bytes_per_second: 0 }
     }
 
-    pub(crate) fn publish(mode: UploadMode) -> Publish {
+    pub(crate) fn publish(mode: Mode) -> Publish {
         let (backup, node) = names();
         Publish {
             backup,
