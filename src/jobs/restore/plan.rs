@@ -111,29 +111,35 @@ fn same_node(sight: &Sight<'_>, reasons: &mut Vec<Reason>, refusals: &mut Vec<St
         refusals.push(format!("{} is not in the ring", sight.request.node));
         return;
     };
-    let Some(then) = &sight.snapshot.place else {
-        reasons.push("the backup does not tell which tokens the node had".into());
-        return;
-    };
-    let mut tokens = then.tokens.clone();
-    tokens.sort_unstable();
-    if now.tokens.is_empty() {
-        reasons.push(
-            "which tokens the node has is not known, nor whether they are those of the backup"
-                .into(),
-        );
-    } else if tokens != now.tokens {
-        let what = if request.source == request.node {
-            "the node has other tokens than when it was backed up".to_owned()
-        } else {
-            format!("this is the snapshot of {}", request.source)
-        };
+    let place = sight.snapshot.place.as_ref();
+    let has_same_tokens = place.filter(|_| !now.tokens.is_empty()).map(|then| {
+        let mut tokens = then.tokens.clone();
+        tokens.sort_unstable();
+        tokens == now.tokens
+    });
+    let mut refuse = |what: &str| {
         refusals.push(format!(
             "{what}, and {} has data under its own host id: its data would lie where nobody looks \
              for it",
             request.node
         ));
+    };
+    match (has_same_tokens, request.source == request.node) {
+        (Some(true), _) => {}
+        (Some(false), true) => refuse("the node has other tokens than when it was backed up"),
+        // Only its tokens would tell that it is the node's own, under another name.
+        (Some(false) | None, false) => {
+            refuse(&format!("this is the snapshot of {}", request.source));
+        }
+        (None, true) if place.is_none() => {
+            reasons.push("the backup does not tell which tokens the node had".into());
+        }
+        (None, true) => reasons.push(
+            "which tokens the node has is not known, nor whether they are those of the backup"
+                .into(),
+        ),
     }
+    let Some(then) = place else { return };
     let pairs =
         [("data centre", &then.datacenter, &now.datacenter), ("rack", &then.rack, &now.rack)];
     for (what, then, now) in pairs {
@@ -475,10 +481,20 @@ mod tests {
 
     #[test]
     fn what_would_lose_data_is_refused_whoever_accepts_it() {
-        let refused: [(&str, Spoil); 4] = [
+        let refused: [(&str, Spoil); 6] = [
             ("snapshot of node1", |case| {
                 case.request.source = fqdn(1);
                 case.snapshot.place.as_mut().unwrap().tokens = vec![Token(1)];
+            }),
+            // As where nodetool answers, CQL does not, and the share remembers nothing yet.
+            ("snapshot of node1", |case| {
+                case.request.source = fqdn(1);
+                case.snapshot.place.as_mut().unwrap().tokens = vec![Token(1)];
+                case.ring.values_mut().for_each(|node| node.tokens.clear());
+            }),
+            ("snapshot of node1", |case| {
+                case.request.source = fqdn(1);
+                case.snapshot.place = None;
             }),
             ("other tokens", |case| case.snapshot.place.as_mut().unwrap().tokens.clear()),
             ("no Cassandra is seen", |case| case.facts.running = false),
@@ -490,6 +506,13 @@ mod tests {
             let plan = plan(&case);
             assert!(plan.refusals.iter().any(|why| why.contains(word)), "{word}: {plan:?}");
         }
+    }
+
+    #[test]
+    fn the_tokens_tell_a_node_that_has_another_name_now() {
+        let mut case = plain();
+        case.request.source = fqdn(9);
+        assert!(plan(&case).is_plain(), "{:?}", plan(&case));
     }
 
     #[test]
