@@ -18,6 +18,7 @@ use std::time::Duration;
 pub(super) use begin::run;
 pub(super) use plan::Snapshot;
 pub(super) use recover::{Wish, recover};
+pub(super) use stand::can_be_cancelled;
 
 use super::context::Context;
 use super::job_error::JobError;
