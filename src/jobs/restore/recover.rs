@@ -10,7 +10,7 @@ use crate::model::{JobState, Outcome, Phase};
 use super::finish::{ASK_EVERY, OnNode, finish, judge, of_job, show, watched};
 use super::lease::{IfBusy, take_cluster, take_node};
 use super::stand::Stand;
-use super::take_back::{is_taken_back, is_untouched};
+use super::take_back::is_taken_back;
 use super::{Context, JobError, Record, RestoreRequest, STEP_LIMITS, begin, survey};
 
 /// What is wanted of a restore that was broken off.
@@ -140,9 +140,9 @@ async fn on_node(
         };
         let asked = match wish {
             Wish::Undo => Asked::Undo,
-            Wish::None if is_untouched(&report) && !was_refused => Asked::Abort,
+            Wish::None if report.is_untouched() && !was_refused => Asked::Abort,
             // Without having been told to, a node is not stopped, however long ago it was planned.
-            Wish::Resume if is_untouched(&report) && !was_refused && !was_told(cx) => Asked::Abort,
+            Wish::Resume if report.is_untouched() && !was_refused && !was_told(cx) => Asked::Abort,
             Wish::None | Wish::Resume => Asked::Resume,
         };
         if report.state.outcome().is_none() {
@@ -207,7 +207,7 @@ async fn ask(
                 .await
         }
         Asked::Undo => {
-            if !is_untouched(report) && Stand::of(cx.journal.lock().records()) != Stand::Swapping {
+            if !report.is_untouched() && Stand::of(cx.journal.lock().records()) != Stand::Swapping {
                 cx.write(Record::UndoBegins { node: node.clone() })?;
             }
             watched(cx, &node, target, agent.restore_undo(job, commands(cx), cx.listener(&node)))
