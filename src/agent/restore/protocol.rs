@@ -113,8 +113,6 @@ pub struct PlanFacts {
     pub running: bool,
     /// What stands against it, each with what to do; empty if it can begin.
     pub obstacles: Vec<String>,
-    /// What restores there are on this node.
-    pub jobs: Vec<JobReport>,
 }
 
 /// What would be set aside.

@@ -84,13 +84,6 @@ impl Plan {
         same_version(sight, &mut reasons, &mut refusals);
         same_tables(sight, &mut reasons);
         young_enough(sight, &mut reasons, &mut remarks);
-        for job in sight.facts.jobs.iter().filter(|job| job.error.is_some() || job.fenced) {
-            refusals.push(format!(
-                "restore {} was broken off on this node: `medusafs resume {}` or `medusafs undo {}` \
-                 first",
-                job.job, job.job, job.job
-            ));
-        }
         let id = id(sight, &reasons);
         let reasons = reasons.into_iter().map(|reason| reason.text).collect();
         Self { id, reasons, refusals, remarks }
@@ -415,7 +408,6 @@ mod tests {
                 set_aside: Folders::default(),
                 running: true,
                 obstacles: Vec::new(),
-                jobs: Vec::new(),
             },
             release: "5.0.6",
             doubts: Vec::new(),
