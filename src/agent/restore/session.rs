@@ -117,8 +117,7 @@ impl RestoreSession {
     pub async fn is_over(&self) {
         self.staging.lock().cancel();
         let engine = self.engine.lock().await.take();
-        let is_mere_stage =
-            |story: &Story| may_abort(story) && story.asked <= Reached::Staged;
+        let is_mere_stage = |story: &Story| may_abort(story) && story.asked <= Reached::Staged;
         let Some(engine) = engine.filter(|engine| is_mere_stage(engine.story())) else { return };
         let job = &engine.job().order.job;
         if let Err(error) = self.remove(job).await {

@@ -9,9 +9,10 @@ use crate::model::{ByteSize, JobState, Phase};
 use super::finish::{finish, swap};
 use super::hold::{Held, until_accepted, wait_out};
 use super::lease::{HeldLease, IfBusy, take_cluster, take_node};
-use super::plan::{Plan, Sight, Snapshot};
+use super::plan::{Plan, Sight};
 use super::plan_text::plan_text;
 use super::recover::{go_on_by_another, take_back_by_another};
+use super::snapshot::{self, Snapshot};
 use super::stand::Stand;
 use super::take_back::{take_back, take_back_if_untouched};
 use super::{Context, JobError, Record, RestoreRequest, STEP_LIMITS, survey};
@@ -71,11 +72,11 @@ async fn see(cx: &Context, request: &RestoreRequest) -> Result<Seen, JobError> {
         .get(&request.node)
         .cloned()
         .ok_or_else(|| JobError::Host(format!("{} could not be reached", request.node)))?;
-    let snapshot = survey::snapshot(cx, &request.backup, &request.source).await?;
+    let snapshot = snapshot::read(cx, &request.backup, &request.source).await?;
     let mut order = order(cx, request);
     let facts = cx.unless_cancelled(target.agent.restore_plan(&order)).await??;
     order.manifest = Some(facts.manifest);
-    let plan = judge(cx, request, &survey, &snapshot, &facts)?;
+    let plan = work_out(cx, request, &survey, &snapshot, &facts)?;
     cx.show(&request.node, |node| {
         node.progress.files_total = Some(facts.files);
         node.progress.bytes_total = Some(facts.bytes);
@@ -83,7 +84,7 @@ async fn see(cx: &Context, request: &RestoreRequest) -> Result<Seen, JobError> {
     Ok(Seen { survey, target, order, plan })
 }
 
-fn judge(
+fn work_out(
     cx: &Context,
     request: &RestoreRequest,
     survey: &Survey,
@@ -161,7 +162,13 @@ async fn after_failure(
         (true, true) => go_on_by_another(cx, request, &error).await,
         (true, false) => take_back_by_another(cx, request, &error).await,
         (false, true) => {
-            take_back_if_untouched(cx, &request.node, target).await;
+            if take_back_if_untouched(cx, &request.node, target).await {
+                return Err(JobError::Host(format!(
+                    "{}; Cassandra was left as it was, and what was staged is taken back: copy the \
+                     snapshot again when that is put right",
+                    error.in_words()
+                )));
+            }
             Err(error)
         }
         (false, false) => {

@@ -5,23 +5,10 @@ use std::collections::BTreeMap;
 use crate::agent::protocol::PlanFacts;
 use crate::cassandra::TableFacts;
 use crate::cluster::RingNode;
-use crate::medusa::{ServerVersion, TokenmapNode};
 use crate::model::{Fqdn, UnixSeconds};
 
 use super::RestoreRequest;
-
-/// What is known of the snapshot that is to be restored.
-#[derive(Debug)]
-pub(in crate::jobs) struct Snapshot {
-    /// Why the backup does not count as complete and undamaged; empty if it does.
-    pub(in crate::jobs) incomplete: Vec<String>,
-    /// When it was begun.
-    pub(in crate::jobs) started: UnixSeconds,
-    /// The node's place in the ring then.
-    pub(in crate::jobs) place: Option<TokenmapNode>,
-    /// Cassandra's release then.
-    pub(in crate::jobs) version: ServerVersion,
-}
+use super::snapshot::Snapshot;
 
 /// What the plan is made from.
 pub(super) struct Sight<'a> {
@@ -315,6 +302,7 @@ mod tests {
     use std::net::IpAddr;
 
     use crate::agent::protocol::{Folders, MemberState, TableOnDisk};
+    use crate::medusa::{ServerVersion, TokenmapNode};
     use crate::model::{BackupName, Keyspace, Md5, TableDirectory, Token};
 
     const ID: &str = "1b255f4def2540a60000000000000005";
