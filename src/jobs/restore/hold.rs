@@ -12,20 +12,24 @@ use super::{Context, JobError, RestoreRequest};
 /// How often what persons say is looked for.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
-/// Holds the restore until some plan's ID is accepted, and returns it. There is no deadline: a
-/// person asked for it, and ends it with `commit` or `cancel`.
+/// Why a restore is held again when another plan than its own was accepted.
+pub(super) const VOID: &str =
+    "the plan that was accepted is not the plan any more: something has changed";
+
+/// Holds the restore until some plan's ID is accepted, and returns it; `why` is said before the
+/// plan's own reasons. There is no deadline: a person asked for it, and ends it with `commit` or
+/// `cancel`.
 pub(super) async fn until_accepted(
     cx: &Context,
     plan: &Plan,
-    is_void: bool,
+    why: Option<String>,
 ) -> Result<String, JobError> {
-    let void = "the plan that was accepted is not the plan any more: something has changed";
     let next = format!(
         "read `plan`; if that is what you want: echo {} > commit; else rm -r, or echo 1 > cancel",
         plan.id
     );
-    let lines: Vec<&str> = is_void
-        .then_some(void)
+    let lines: Vec<&str> = why
+        .as_deref()
         .into_iter()
         .chain(plan.reasons.iter().map(String::as_str))
         .chain([next.as_str()])
