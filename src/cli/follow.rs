@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::jobs::{Folder, Jobs};
+use crate::jobs::Jobs;
 use crate::model::{Clock, JobId, JobState, JobStatus, Outcome, SystemClock};
 use crate::view::{Report, control};
 
@@ -43,7 +43,7 @@ pub(super) async fn follow(jobs: &Jobs, id: &JobId, output: Output) -> Result<Jo
             seen_moving = Instant::now();
         } else if seen_moving.elapsed() >= HEARD_WITHIN {
             shown.clear();
-            return Err(held(&folder, &status));
+            return Err(held(&folder.text("plan"), &status));
         }
         match status.state.outcome() {
             Some(Outcome::Wished) => {
@@ -52,8 +52,7 @@ pub(super) async fn follow(jobs: &Jobs, id: &JobId, output: Output) -> Result<Jo
             }
             Some(Outcome::Unwished) => {
                 shown.clear();
-                let exit =
-                    if status.error.starts_with("busy: ") { Exit::Busy } else { Exit::Unwished };
+                let exit = if is_busy(&status.error) { Exit::Busy } else { Exit::Unwished };
                 let text = format!("{} {}: {}", status.kind, status.state, status.error);
                 return Err(Failure::new(exit, text));
             }
@@ -83,9 +82,17 @@ pub(super) async fn follow(jobs: &Jobs, id: &JobId, output: Output) -> Result<Jo
     }
 }
 
-fn held(folder: &Folder, status: &JobStatus) -> Failure {
-    let plan = folder.text("plan");
-    Failure::new(Exit::Unwished, format!("the restore is held:\n{plan}")).hint(format!(
+/// Whether a job says that another has what it needs.
+fn is_busy(error: &str) -> bool {
+    error.starts_with("busy: ")
+}
+
+fn held(plan: &str, status: &JobStatus) -> Failure {
+    let (exit, why) = match status.error.lines().next().filter(|why| is_busy(why)) {
+        Some(busy) => (Exit::Busy, busy),
+        None => (Exit::Unwished, plan),
+    };
+    Failure::new(exit, format!("the restore is held:\n{why}")).hint(format!(
         "`medusafs restore {} --node {} --accept ID` with the plan's ID does it; \
          `medusafs cancel {}` takes it back",
         status.backup,
@@ -120,5 +127,42 @@ impl Shown {
             self.output.over("");
             self.line.clear();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{BackupName, JobKind, Phase, Progress, STATUS_VERSION, UnixSeconds};
+
+    #[test]
+    fn a_restore_that_is_held_for_another_host_s_job_is_busy() {
+        let held = |error: &str| {
+            held(
+                "the plan\n",
+                &JobStatus {
+                    version: STATUS_VERSION,
+                    id: JobId::parse("j").unwrap(),
+                    kind: JobKind::Restore,
+                    backup: BackupName::parse("nightly").unwrap(),
+                    node: None,
+                    state: JobState::Held,
+                    phase: Phase::Plan,
+                    progress: Progress::default(),
+                    bytes_per_second: None,
+                    eta_seconds: None,
+                    started: UnixSeconds(0),
+                    finished: None,
+                    unique_bytes: None,
+                    nodes: Vec::new(),
+                    error: error.to_owned(),
+                },
+            )
+        };
+        let busy = held("busy: backup b on host h; wait\nread `plan`");
+        assert_eq!(busy.exit, Exit::Busy);
+        assert!(busy.message.contains("host h") && !busy.message.contains("the plan"), "{busy}");
+        let plain = held("restore = manual\nread `plan`");
+        assert!(plain.exit == Exit::Unwished && plain.message.contains("the plan"), "{plain}");
     }
 }

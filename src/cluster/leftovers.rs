@@ -49,9 +49,14 @@ fn of_restore(node: &str, report: &JobReport) -> Option<Finding> {
     }
     if report.state.outcome().is_none() || report.error.is_some() {
         let what = format!("restore {job} is not finished there: {}", report.state);
-        let remedy = format!(
-            "if it does not run: `medusafs resume {job}` goes on, `medusafs undo {job}` takes it back"
-        );
+        let remedy = if report.is_untouched() {
+            format!("if it does not run: `medusafs undo {job}` removes it; then copy again")
+        } else {
+            format!(
+                "if it does not run: `medusafs resume {job}` goes on, `medusafs undo {job}` takes \
+                 it back"
+            )
+        };
         return Some(Finding::warning(Some(node), what, remedy));
     }
     let until = report.kept_until?;
@@ -101,6 +106,18 @@ mod tests {
         assert!(told[0].1.contains("`medusafs undo 20261122T161400Z-restore-node2`"), "{told:?}");
         let alone = found(&Leftovers { fences: fence, ..Leftovers::default() });
         assert!(alone[0].1.contains("/data/fence"), "{alone:?}");
+    }
+
+    #[test]
+    fn a_stage_is_not_gone_on_with() {
+        let staged = JobReport { reached: Reached::Staged, ..report(JobState::Waiting) };
+        let placing = report(JobState::Placing);
+        for (left, is_gone_on_with) in [(staged, false), (placing, true)] {
+            let left = Leftovers { restores: vec![left], ..Leftovers::default() };
+            let told = found(&left).remove(0).1;
+            assert_eq!(told.contains("resume"), is_gone_on_with, "{told}");
+            assert!(told.contains("undo"), "{told}");
+        }
     }
 
     #[test]

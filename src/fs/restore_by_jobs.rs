@@ -110,9 +110,17 @@ impl RestoreWork for ByJobs {
     }
 
     fn cancel(&self, job: &JobId, why: &str) -> Result<(), FsError> {
-        Doing::cancel(self, job, why)?;
         let folder = self.jobs.folder(job).map_err(failed("cannot look at the restore"))?;
-        if has_stopped(&folder)? { Err(too_late(job)) } else { Ok(()) }
+        if has_stopped(&folder)? {
+            return Err(too_late(job));
+        }
+        Doing::cancel(self, job, why)?;
+        if !has_stopped(&folder)? {
+            return Ok(());
+        }
+        // Whoever takes the job up after a crash must not find what was refused.
+        folder.control().forget_cancel();
+        Err(too_late(job))
     }
 
     fn commit(&self, job: &JobId, word: &str) -> Result<(), FsError> {
@@ -230,6 +238,20 @@ mod tests {
         assert!(matches!(doing.commit(&second, "abc"), Err(FsError::Busy(_))));
         moves_to(&doing, &third, JobState::Done);
         doing.commit(&second, "abc").unwrap();
+    }
+
+    #[test]
+    fn a_cancel_that_is_refused_as_too_late_leaves_nothing_behind() {
+        let state = tempfile::tempdir().unwrap();
+        let doing = by_jobs(state.path());
+        let job = doing.begin_restore(&order("n1")).unwrap();
+        moves_to(&doing, &job, JobState::Stopping);
+        let control = doing.jobs.folder(&job).unwrap().control();
+        assert!(matches!(RestoreWork::cancel(&doing, &job, "why"), Err(FsError::Busy(_))));
+        assert_eq!(control.cancelled(), None);
+        moves_to(&doing, &job, JobState::Waiting);
+        RestoreWork::cancel(&doing, &job, "why").unwrap();
+        assert_eq!(control.cancelled().as_deref(), Some("why"));
     }
 
     #[test]

@@ -73,8 +73,8 @@ impl Control {
         self.forget("wish");
     }
 
-    /// The job is taken up again, so that it is wanted.
-    pub(super) fn forget_cancel(&self) {
+    /// The job is wanted: it is taken up again, or it was to be cancelled when it was too late.
+    pub fn forget_cancel(&self) {
         self.forget("cancel");
     }
 

@@ -43,6 +43,15 @@ pub(super) enum JobError {
         /// The one command that helps.
         remedy: String,
     },
+    /// One node was left in the middle of it. What settles it is told by what the journal leaves
+    /// open.
+    #[error("{node}: {what}")]
+    Unfinished {
+        /// The node.
+        node: Fqdn,
+        /// Why it went no further.
+        what: String,
+    },
     /// Another job has the cluster or the node.
     #[error("busy: {holder}; wait for it, or cancel it")]
     Busy {
@@ -111,6 +120,7 @@ impl JobError {
             Self::Refused(reasons) => reasons.clone(),
             Self::Cancelled(_)
             | Self::Node { .. }
+            | Self::Unfinished { .. }
             | Self::Busy { .. }
             | Self::Store(_)
             | Self::Layout(_)

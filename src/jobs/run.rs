@@ -64,6 +64,7 @@ pub async fn run_job(process: JobProcess) -> Result<JobState, JobsError> {
         // Two were started at once, and the other has done it.
         return Ok(found);
     }
+    forget_late_cancel(&process.folder);
     let scope = Scope::new();
     // Apart from the job's own tasks: it goes on while those come to their end.
     let ticking = Scope::new();
@@ -99,6 +100,16 @@ fn with_what_is_left(folder: &Folder, words: String) -> String {
     };
     let lines = Some(words).filter(|words| !words.is_empty()).into_iter().chain(left);
     lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Whoever cancels while a node is being stopped is told that he is too late. If the job or its host
+/// dies before that is taken away, it must not end the recovery.
+fn forget_late_cancel(folder: &Folder) {
+    if let Ok(journal) = folder.journal()
+        && !restore::can_be_cancelled(journal.records())
+    {
+        folder.control().forget_cancel();
+    }
 }
 
 /// Makes the job this process's. Whoever looks whether it lives holds it for a moment.
@@ -292,6 +303,38 @@ async fn tick(board: Arc<Board>, cancelled: CancellationToken) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::jobs::{AskedBy, ConfigFrom, RestoreRequest};
+    use crate::model::{BackupName, Fqdn, HandClock};
+
+    #[test]
+    fn a_cancel_that_came_too_late_does_not_end_the_recovery() {
+        let state = tempfile::tempdir().unwrap();
+        let clock = Arc::new(HandClock::at(UnixSeconds(0)));
+        let jobs = Jobs::open(state.path(), "/bin/true".into(), clock);
+        let node = Fqdn::parse("n1").unwrap();
+        let work = Work::Restore(RestoreRequest {
+            node: node.clone(),
+            backup: BackupName::parse("nightly").unwrap(),
+            source: node.clone(),
+            complete_since: UnixSeconds(0),
+            hold: Vec::new(),
+            accept: None,
+            dry_run: false,
+        });
+        let asked_by = AskedBy { uid: 0, pid: 1, program: "cp".to_owned() };
+        let config = ConfigFrom { medusa_ini: "/medusa.ini".into(), options: Vec::new() };
+        let job = jobs.begin(&work, &asked_by, &config).unwrap();
+        let folder = jobs.folder(&job).unwrap();
+        folder.control().cancel("by a person").unwrap();
+        for (record, is_cancelled) in [
+            (Record::StageBegins { node: node.clone() }, true),
+            (Record::SwapBegins { node }, false),
+        ] {
+            folder.journal().unwrap().write(record).unwrap();
+            forget_late_cancel(&folder);
+            assert_eq!(folder.control().cancelled().is_some(), is_cancelled);
+        }
+    }
 
     #[test]
     fn a_wish_counts_the_deaths_anew_and_not_for_ever() {

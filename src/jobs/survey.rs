@@ -1,31 +1,15 @@
 //! The first step of every job: who is there, and is it fit.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use std::time::Duration;
 
-use crate::agent::protocol::{AskNodetool, RingMember};
-use crate::catalog::{Catalog, CatalogError, CatalogSettings, Completeness};
 use crate::cluster::{
-    Deaf, HostShare, KnownNodes, Memory, Purpose, Reached, Severity, Survey, on_all, stored_names,
-    survey,
+    HostShare, KnownNodes, Memory, Purpose, Reached, Severity, Survey, on_all, stored_names, survey,
 };
-use crate::medusa::ServerVersion;
-use crate::model::{BackupName, Fqdn};
+use crate::model::Fqdn;
 use crate::observe::ErrorChain;
 
 use super::context::Context;
 use super::job_error::JobError;
-use super::restore::Snapshot;
-
-/// For reading a backup's manifests: a large one, over NFS, for the first time.
-const READ_WITHIN: Duration = Duration::from_mins(10);
-
-/// For the answer of a witness, a start of a JVM.
-const WITNESS_WITHIN: Duration = Duration::from_mins(1);
-
-/// Nodes that are tried as a witness: each that is down costs a connection's patience.
-const WITNESSES: usize = 5;
 
 /// Connections that are opened at once: each costs a key exchange here.
 const LOGINS_AT_ONCE: usize = 16;
@@ -98,29 +82,6 @@ pub(super) async fn reach_known(
     reached
 }
 
-/// Logs in to a node beside this one, to look at it from elsewhere: the first that the share
-/// remembers and whose nodetool answers.
-pub(super) async fn witness_beside(cx: &Context, node: &Fqdn) -> Option<(Fqdn, Reached)> {
-    let known = memory(cx).await.ok()?.known.nodes;
-    let others = known.into_iter().map(|known| known.name).filter(|name| name != node);
-    for name in others.take(WITNESSES) {
-        let reached = reach_known(cx, &BTreeSet::from([name.clone()])).await.remove(&name);
-        if let Some(Ok(reached)) = reached
-            && ring_seen_from(&reached).await.is_some()
-        {
-            return Some((name, reached));
-        }
-    }
-    None
-}
-
-/// What `nodetool status` says on this node; none if it does not answer.
-pub(super) async fn ring_seen_from(node: &Reached) -> Option<Vec<RingMember>> {
-    let question = AskNodetool { status: true, ..AskNodetool::default() };
-    let answer = node.agent.ask(question, Some(WITNESS_WITHIN), Arc::new(Deaf)).await;
-    answer.ok()?.status?.ok()
-}
-
 /// What the share remembers.
 pub(super) async fn memory(cx: &Context) -> Result<Memory, JobError> {
     let (store, layout) = (cx.store.clone(), cx.layout.clone());
@@ -136,46 +97,4 @@ pub(super) async fn memory(cx: &Context) -> Result<Memory, JobError> {
         })
         .await?;
     Ok(Memory { known: known?, stored, this_host })
-}
-
-/// What the store says of one node's part of a backup.
-pub(super) async fn snapshot(
-    cx: &Context,
-    backup: &BackupName,
-    node: &Fqdn,
-) -> Result<Snapshot, JobError> {
-    let catalog = Catalog::new(cx.store.clone(), cx.layout.clone(), CatalogSettings::default());
-    let (backup, node) = (backup.clone(), node.clone());
-    let read = move || -> Result<Snapshot, CatalogError> {
-        catalog.refresh()?;
-        if catalog.backups().get(&backup).is_none() {
-            catalog.find_unindexed()?;
-        }
-        catalog.examine(&backup)?;
-        let backups = catalog.backups();
-        let no_backup = || CatalogError::NoBackup(backup.clone());
-        let found = backups.get(&backup).ok_or_else(no_backup)?;
-        let part = found.nodes.get(&node).ok_or_else(no_backup)?;
-        let mut incomplete: Vec<String> = match &found.state {
-            Completeness::Incomplete(reasons) => reasons.iter().map(ToString::to_string).collect(),
-            Completeness::Complete => Vec::new(),
-            Completeness::Unexamined => vec!["it was not looked into yet".to_owned()],
-        };
-        incomplete.extend(found.damage.iter().map(ToString::to_string));
-        let tokenmap = catalog.tokenmap(&backup, &node)?;
-        Ok(Snapshot {
-            incomplete,
-            started: part.started,
-            place: tokenmap.get(&node).cloned(),
-            version: catalog.server_version(&backup, &node)?.unwrap_or(ServerVersion {
-                server_type: "cassandra".to_owned(),
-                release_version: "unknown".to_owned(),
-            }),
-        })
-    };
-    let reading = cx.pool.run(READ_WITHIN, "for the share to tell of the backup", read);
-    cx.unless_cancelled(reading)
-        .await?
-        .map_err(|error| JobError::silent_share(cx.store.path(), &error))?
-        .map_err(|error| JobError::Host(ErrorChain(&error).to_string()))
 }

@@ -94,7 +94,7 @@ impl Open {
             self.staged.then(|| {
                 format!(
                     "{node} may still have what was staged beside its data; Cassandra was not \
-                     touched: `medusafs undo {job}` removes it when the node answers"
+                     touched: `medusafs undo {job}` removes it when the node answers; then copy again"
                 )
             })
         };

@@ -1,10 +1,11 @@
 //! Copying into `restore/` when a restart of the mount lies between: what stands in the journal, and
 //! what comes of it.
 
-use medusafs::fs::{Caller, CopyIn};
+use medusafs::fs::{Caller, CopyIn, SetAttributes};
 use medusafs::model::JobState;
+use test_case::test_case;
 
-use super::support::copy_desk::{CopyDesk, place, until};
+use super::support::copy_desk::{CopyDesk, ROOT, Told, place, until};
 use super::support::copy_tools::{Copy, Tool};
 use super::support::copying::{Shelf, snapshot};
 
@@ -62,6 +63,39 @@ async fn after_a_restart_a_job_keeps_its_set_and_is_not_begun_twice() {
     assert_eq!(desk.begun().len(), 1);
     desk.restores.moves_to(JobState::Done);
     until("an empty directory", || desk.copies.children(&place("node1")).is_empty()).await;
+}
+
+/// The mount dies while a second copy writes to a set whose job waits.
+#[test_case(None, true; "a file was open and is as it was")]
+#[test_case(Some(0), false; "a file was cut off")]
+#[tokio::test]
+async fn after_a_restart_a_job_hears_what_has_become_of_its_set(cut: Option<u64>, is_whole: bool) {
+    let state = tempfile::tempdir().unwrap();
+    let desk = CopyDesk::new(state.path());
+    let of = snapshot("diff1", "node1");
+    assert!(Copy::new(&desk, Tool::Cp, &of).all().await.is_empty());
+    desk.until_begun(1).await;
+    until("its job", || desk.copies.set(&place("node1")).is_some_and(|s| s.job.is_some())).await;
+    desk.restores.moves_to(JobState::Waiting);
+    let file = desk.id(&place("node1"), "schema.cql").unwrap();
+    desk.copies.open(ROOT, file, true).await.unwrap();
+    if cut.is_some() {
+        let cut = SetAttributes { size: cut, ..SetAttributes::default() };
+        desk.copies.set_attributes(ROOT, file, cut).await.unwrap();
+    }
+    assert_eq!(desk.restores.told.borrow().last(), Some(&Told::Touched));
+    desk.copies.sync_journal().await;
+    let (restores, scope) = (std::sync::Arc::clone(&desk.restores), desk.scope.clone());
+    scope.close(std::time::Duration::ZERO).await;
+
+    let desk = CopyDesk::over(shelf_again(desk), state.path(), restores);
+    let last = || desk.restores.told.borrow().last().cloned();
+    until("a word", || last() != Some(Told::Touched)).await;
+    match last() {
+        Some(Told::Settled(_)) => assert!(is_whole),
+        Some(Told::Cancel(_)) => assert!(!is_whole),
+        other => unreachable!("{other:?}"),
+    }
 }
 
 #[tokio::test]

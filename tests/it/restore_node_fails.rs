@@ -65,6 +65,31 @@ async fn a_cassandra_that_ends_after_a_failed_stop_is_started_by_an_undo() {
     assert!(node.cassandra().serves());
 }
 
+/// The stage is found wrong when Cassandra is about to be stopped, so that it is left alone.
+#[tokio::test]
+async fn a_stop_that_was_taken_back_leaves_a_mere_stage_and_says_why() {
+    let node = Node::with_two_disks();
+    let before = node.tree_with_hidden();
+    let agent = immortal(&node);
+    agent.stage(&order(JOB)).await.unwrap();
+    fs::remove_file(node.job_folder(1).join("stage/shop/orders-1/oa-1-big-Data.db")).unwrap();
+    agent.swap(Reached::Started).await.unwrap_err();
+    assert!(node.cassandra().serves() && node.fence().is_none());
+    // It stays for whoever comes next when the conversation breaks.
+    agent.session.is_over().await;
+    drop(agent);
+    let agent = immortal(&node);
+    let RestoreReply::Journal(reports) = agent.ask(RestoreRequest::Journal {}).await.unwrap()
+    else {
+        unreachable!()
+    };
+    assert!(reports[0].is_untouched(), "{reports:?}");
+    assert!(reports[0].error.as_ref().unwrap().contains("no staged file"), "{reports:?}");
+    let report = agent.report(RestoreRequest::Abort { job: job() }).await.unwrap();
+    assert_eq!(report.state, JobState::Cancelled);
+    assert_eq!(node.tree_with_hidden(), before);
+}
+
 #[tokio::test]
 async fn a_cassandra_that_is_started_again_and_ends_at_the_fence_is_waited_for() {
     let node = Node::with_two_disks();

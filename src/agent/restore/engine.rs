@@ -291,7 +291,8 @@ impl Engine {
             self.start(log).await?;
         }
         let why = ErrorChain(error).to_string();
-        for entry in [Entry::LeftAlone, Entry::Failed { step, why }] {
+        // In this order: the failure tells why, and no step is at work any more.
+        for entry in [Entry::Failed { step, why }, Entry::LeftAlone] {
             written = written.and_then(|()| self.journal.write(entry));
         }
         if let Err(unwritten) = written {

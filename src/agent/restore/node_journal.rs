@@ -153,7 +153,7 @@ pub(super) enum Entry {
     /// A stop failed, and the fence was taken away: Cassandra may start.
     Unfenced,
     /// A failed stop was taken back, and Cassandra is as it was: its data was not touched, the stage
-    /// is still there.
+    /// is still there. Why it failed stands before this.
     LeftAlone,
     /// The end.
     Finished(Ending),

@@ -53,7 +53,12 @@ fn unsettled(job: &Job, jobs: &[JobReport], found: &mut Vec<String>) -> Result<(
         found.push(format!("a fence stands at {}; it says what to do", path.display()));
     }
     for other in others {
-        let remedy = fence::remedy(&other.job);
+        let job = &other.job;
+        let remedy = if other.is_untouched() {
+            format!("if it does not run, \"medusafs undo {job}\" removes what it staged")
+        } else {
+            fence::remedy(job)
+        };
         found.push(format!("another restore has not ended on this node; {remedy}"));
     }
     Ok(())

@@ -54,7 +54,6 @@ pub(super) fn plan(
         set_aside,
         running: process.is_some(),
         obstacles,
-        jobs,
     })
 }
 

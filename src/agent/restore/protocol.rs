@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 pub use super::node_journal::{NodeStep, Reached};
 use super::order::Order;
-use crate::model::{JobId, JobState, Keyspace, Phase, TableDirectory, UnixSeconds};
+use crate::model::{JobId, JobState, Keyspace, Outcome, Phase, TableDirectory, UnixSeconds};
 
 /// What can be asked of an agent about a restore.
 ///
@@ -113,8 +113,6 @@ pub struct PlanFacts {
     pub running: bool,
     /// What stands against it, each with what to do; empty if it can begin.
     pub obstacles: Vec<String>,
-    /// What restores there are on this node.
-    pub jobs: Vec<JobReport>,
 }
 
 /// What would be set aside.
@@ -193,4 +191,48 @@ pub struct JobReport {
     pub kept_until: Option<UnixSeconds>,
     /// What a person can do about it; none if nothing is to be done.
     pub remedy: Option<String>,
+}
+
+impl JobReport {
+    /// Whether all that was done on the node can be taken back by removing the stage.
+    pub fn is_untouched(&self) -> bool {
+        !self.fenced
+            && self.state.outcome() != Some(Outcome::Wished)
+            && self.reached <= Reached::Staged
+            && matches!(self.at, None | Some(NodeStep::Stage))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use test_case::test_case;
+
+    #[test_case(JobState::Waiting, Reached::Staged, None, false, true; "a stage")]
+    #[test_case(JobState::Failed, Reached::Nothing, Some(NodeStep::Stage), false, true; "half a stage")]
+    #[test_case(JobState::Stopping, Reached::Staged, Some(NodeStep::Drain), false, false; "drained")]
+    #[test_case(JobState::Stopping, Reached::Staged, None, true, false; "fenced")]
+    #[test_case(JobState::Placing, Reached::Stopped, None, true, false; "stopped")]
+    #[test_case(JobState::Undone, Reached::Nothing, None, false, false; "put back already")]
+    fn only_a_stage_is_taken_back_without_stopping(
+        state: JobState,
+        reached: Reached,
+        at: Option<NodeStep>,
+        fenced: bool,
+        untouched: bool,
+    ) {
+        let report = JobReport {
+            job: JobId::parse("j").unwrap(),
+            state,
+            phase: Phase::Stop,
+            reached,
+            at,
+            error: None,
+            when: UnixSeconds(0),
+            fenced,
+            kept_until: None,
+            remedy: None,
+        };
+        assert_eq!(report.is_untouched(), untouched);
+    }
 }

@@ -112,11 +112,13 @@ impl RestoreSession {
     }
 
     /// The conversation is over. What touched Cassandra has been finished, for this waits for it; a
-    /// stage is taken back. Afterwards the agent may end.
+    /// stage is taken back, unless Cassandra was to be stopped already and was left alone: whoever
+    /// looks next is to find that, and why. Afterwards the agent may end.
     pub async fn is_over(&self) {
         self.staging.lock().cancel();
         let engine = self.engine.lock().await.take();
-        let Some(engine) = engine.filter(|engine| may_abort(engine.story())) else { return };
+        let is_mere_stage = |story: &Story| may_abort(story) && story.asked <= Reached::Staged;
+        let Some(engine) = engine.filter(|engine| is_mere_stage(engine.story())) else { return };
         let job = &engine.job().order.job;
         if let Err(error) = self.remove(job).await {
             tracing::error!(%job, error = %ErrorChain(&error), "not taken back");

@@ -75,6 +75,9 @@ pub(super) struct Staged {
     pub(super) job: Option<JobId>,
     /// That job was told that the set is written to.
     pub(super) is_touched: bool,
+    /// A mount that has died may have told that job that the set is written to, and nothing since:
+    /// it is told what has become of it.
+    pub(super) is_untold: bool,
     /// How much of it was lost when a job was last begun for it, or asked for in vain: as long as
     /// that is so, nothing has been done to it that asks for another.
     pub(super) answered: Option<u64>,
@@ -135,6 +138,11 @@ impl Staged {
     /// temporary names and files that are opened and closed again do not make it one.
     pub(super) fn is_new(&self) -> bool {
         self.answered != Some(self.set.losses())
+    }
+
+    /// Whether its job is still to hear whether it is whole.
+    pub(super) fn must_tell(&self) -> bool {
+        (self.is_touched || self.is_untold) && !self.is_settling
     }
 
     /// Somebody has done something to it.
@@ -225,6 +233,7 @@ impl Desk {
             hold: Vec::new(),
             job: None,
             is_touched: false,
+            is_untold: false,
             answered: None,
             changes: 0,
             is_settling: false,

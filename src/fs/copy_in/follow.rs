@@ -69,7 +69,7 @@ impl Copies {
             own.as_ref().is_some_and(|(stage, _)| *stage == Stage::Ended) && staged.is_new();
         if is_of_another {
             staged.job = None;
-            staged.is_touched = false;
+            (staged.is_touched, staged.is_untold) = (false, false);
         }
         let mut next = None;
         if is_asking && !staged.is_proving {
@@ -77,7 +77,7 @@ impl Copies {
             next = Some(Next::Prove);
         } else if report.state == State::Whole {
             match live {
-                Some(job) if staged.is_touched && !staged.is_settling => {
+                Some(job) if staged.must_tell() => {
                     staged.is_settling = true;
                     next = Some(Next::Settle(job.clone()));
                 }
@@ -97,8 +97,7 @@ impl Copies {
             }
         } else if report.open_for_writing == 0
             && !is_asking
-            && staged.is_touched
-            && !staged.is_settling
+            && staged.must_tell()
             && let Some(job) = live
         {
             staged.is_settling = true;
@@ -179,7 +178,7 @@ impl Copies {
                 match &begun {
                     Ok(job) => {
                         staged.job = Some(job.clone());
-                        staged.is_touched = false;
+                        (staged.is_touched, staged.is_untold) = (false, false);
                         desk.outbox.push((top.clone(), Line::Job(job.clone())));
                     }
                     Err(error) => staged.add_trouble(format!(
@@ -218,6 +217,7 @@ impl Copies {
                 seen = Some(staged.changes);
                 // From here on a writer tells the job anew, once it has been told this.
                 staged.is_touched &= !rests;
+                staged.is_untold &= !rests;
                 rests.then_some(staged.modified)
             };
             let Some(since) = since else {
@@ -282,7 +282,7 @@ impl Copies {
                 staged.is_settling = false;
                 if staged.job.as_ref() == Some(&job) {
                     staged.job = None;
-                    staged.is_touched = false;
+                    (staged.is_touched, staged.is_untold) = (false, false);
                     // Whatever makes it whole again asks for a restore.
                     staged.answered = None;
                     desk.outbox.push((top.clone(), Line::Unbegun));
@@ -324,7 +324,7 @@ impl Copies {
                     desk.remove(top);
                 }
                 desk.iter()
-                    .filter(|(_, staged)| staged.is_new() || staged.is_touched)
+                    .filter(|(_, staged)| staged.is_new() || staged.must_tell())
                     .map(|(top, _)| top.clone())
                     .collect()
             };

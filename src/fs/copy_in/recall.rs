@@ -40,6 +40,7 @@ impl Copies {
                 if let Ok(staged) = desk.get_mut(&found.top) {
                     let known = |id: &JobId| jobs.iter().any(|job| job.id == *id);
                     staged.job = found.job.filter(known);
+                    staged.is_untold = staged.job.is_some();
                     staged.answered = staged.job.is_some().then(|| staged.set.losses());
                     staged.hold.push(RESTARTED.to_owned());
                 }

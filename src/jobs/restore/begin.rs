@@ -7,11 +7,12 @@ use crate::config::RestorePolicy;
 use crate::model::{ByteSize, JobState, Phase};
 
 use super::finish::{finish, swap};
-use super::hold::{Held, until_accepted, wait_out};
+use super::hold::{Held, VOID, until_accepted, wait_out};
 use super::lease::{HeldLease, IfBusy, take_cluster, take_node};
-use super::plan::{Plan, Sight, Snapshot};
+use super::plan::{Plan, Sight};
 use super::plan_text::plan_text;
 use super::recover::{go_on_by_another, take_back_by_another};
+use super::snapshot::{self, Snapshot};
 use super::stand::Stand;
 use super::take_back::{take_back, take_back_if_untouched};
 use super::{Context, JobError, Record, RestoreRequest, STEP_LIMITS, survey};
@@ -25,7 +26,7 @@ pub(in crate::jobs) async fn run(
     request: &RestoreRequest,
 ) -> Result<(JobState, String), JobError> {
     cx.board.set_nodes([request.node.clone()]);
-    let mut accepted = request.accept.clone();
+    let (mut accepted, mut was_held) = (request.accept.clone(), false);
     loop {
         cx.board.moves_to(JobState::Pending, Phase::Plan);
         let seen = see(cx, request).await?;
@@ -36,24 +37,40 @@ pub(in crate::jobs) async fn run(
         if !plan.refusals.is_empty() {
             return Err(JobError::Refused(plan.refusals));
         }
-        if plan.is_plain() || accepted.as_deref() == Some(plan.id.as_str()) {
-            match restore(cx, request, seen).await? {
+        let why = if plan.is_plain() || accepted.as_deref() == Some(plan.id.as_str()) {
+            match held_if_busy(restore(cx, request, seen).await, was_held)? {
                 Went::Ended(state, words) => return Ok((state, words)),
                 Went::PlanIsVoid => continue,
+                Went::Nowhere(busy) => Some(busy),
             }
-        }
-        // Nothing is kept open while a person thinks.
-        drop(seen);
-        accepted = Some(until_accepted(cx, &plan, accepted.is_some()).await?);
+        } else {
+            // Nothing is kept open while a person thinks.
+            drop(seen);
+            accepted.is_some().then(|| VOID.to_owned())
+        };
+        accepted = Some(until_accepted(cx, &plan, why).await?);
+        was_held = true;
+    }
+}
+
+/// What a person has accepted is held once more if another job, maybe of another host, is at work:
+/// nothing was done, and nothing is to be copied again for that.
+fn held_if_busy(went: Result<Went, JobError>, was_held: bool) -> Result<Went, JobError> {
+    match went {
+        Err(error @ JobError::Busy { .. }) if was_held => Ok(Went::Nowhere(error.in_words())),
+        went => went,
     }
 }
 
 /// How a restore whose plan was good to begin with went.
+#[derive(Debug)]
 enum Went {
     /// To an end, with what is to be said.
     Ended(JobState, String),
     /// Something changed before the node was stopped. All is taken back: plan anew.
     PlanIsVoid,
+    /// Another job was at work. Nothing was begun.
+    Nowhere(String),
 }
 
 /// What was seen, and what is made of it.
@@ -71,11 +88,11 @@ async fn see(cx: &Context, request: &RestoreRequest) -> Result<Seen, JobError> {
         .get(&request.node)
         .cloned()
         .ok_or_else(|| JobError::Host(format!("{} could not be reached", request.node)))?;
-    let snapshot = survey::snapshot(cx, &request.backup, &request.source).await?;
+    let snapshot = snapshot::read(cx, &request.backup, &request.source).await?;
     let mut order = order(cx, request);
     let facts = cx.unless_cancelled(target.agent.restore_plan(&order)).await??;
     order.manifest = Some(facts.manifest);
-    let plan = judge(cx, request, &survey, &snapshot, &facts)?;
+    let plan = work_out(cx, request, &survey, &snapshot, &facts)?;
     cx.show(&request.node, |node| {
         node.progress.files_total = Some(facts.files);
         node.progress.bytes_total = Some(facts.bytes);
@@ -83,7 +100,7 @@ async fn see(cx: &Context, request: &RestoreRequest) -> Result<Seen, JobError> {
     Ok(Seen { survey, target, order, plan })
 }
 
-fn judge(
+fn work_out(
     cx: &Context,
     request: &RestoreRequest,
     survey: &Survey,
@@ -161,7 +178,13 @@ async fn after_failure(
         (true, true) => go_on_by_another(cx, request, &error).await,
         (true, false) => take_back_by_another(cx, request, &error).await,
         (false, true) => {
-            take_back_if_untouched(cx, &request.node, target).await;
+            if take_back_if_untouched(cx, &request.node, target).await {
+                return Err(JobError::Host(format!(
+                    "{}; Cassandra was left as it was, and what was staged is taken back: copy the \
+                     snapshot again when that is put right",
+                    error.in_words()
+                )));
+            }
             Err(error)
         }
         (false, false) => {
@@ -213,4 +236,19 @@ async fn work(
     swap(cx, request, &seen.target).await?;
     let (state, words) = finish(cx, request, &seen.target, Some(&seen.survey)).await?;
     Ok(Went::Ended(state, words))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_accepted_while_another_host_is_at_work_is_held_again() {
+        let busy = || Err(JobError::Busy { holder: "backup b on host h".to_owned() });
+        let again = held_if_busy(busy(), true);
+        assert!(matches!(&again, Ok(Went::Nowhere(why)) if why.contains("host h")), "{again:?}");
+        assert!(matches!(held_if_busy(busy(), false), Err(JobError::Busy { .. })));
+        let other = Err(JobError::Host("broken".to_owned()));
+        assert!(matches!(held_if_busy(other, true), Err(JobError::Host(_))));
+    }
 }

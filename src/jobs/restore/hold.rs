@@ -1,6 +1,6 @@
 //! Waiting for a person: until he accepts a plan, or does not take a restore back.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::cluster::{Reached, Survey};
 use crate::model::{Fqdn, JobState, Phase, UnixSeconds};
@@ -12,20 +12,28 @@ use super::{Context, JobError, RestoreRequest};
 /// How often what persons say is looked for.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
-/// Holds the restore until some plan's ID is accepted, and returns it. There is no deadline: a
-/// person asked for it, and ends it with `commit` or `cancel`.
+/// While a set is written to, the cluster is kept from everybody. Whoever writes may have died with
+/// his mount: more than terabytes take is not waited for.
+const WRITTEN_TO_AT_MOST: Duration = Duration::from_hours(6);
+
+/// Why a restore is held again when another plan than its own was accepted.
+pub(super) const VOID: &str =
+    "the plan that was accepted is not the plan any more: something has changed";
+
+/// Holds the restore until some plan's ID is accepted, and returns it; `why` is said before the
+/// plan's own reasons. There is no deadline: a person asked for it, and ends it with `commit` or
+/// `cancel`.
 pub(super) async fn until_accepted(
     cx: &Context,
     plan: &Plan,
-    is_void: bool,
+    why: Option<String>,
 ) -> Result<String, JobError> {
-    let void = "the plan that was accepted is not the plan any more: something has changed";
     let next = format!(
         "read `plan`; if that is what you want: echo {} > commit; else rm -r, or echo 1 > cancel",
         plan.id
     );
-    let lines: Vec<&str> = is_void
-        .then_some(void)
+    let lines: Vec<&str> = why
+        .as_deref()
         .into_iter()
         .chain(plan.reasons.iter().map(String::as_str))
         .chain([next.as_str()])
@@ -64,8 +72,17 @@ pub(super) async fn wait_out(
     cx.board.moves_to(JobState::Waiting, Phase::Stage);
     cx.show(node, |node| node.state = JobState::Waiting);
     let (mut at_once, mut looked) = (false, false);
+    let mut written_to = WrittenTo::default();
     loop {
         cx.unless_cancelled(unless_broken(target, node, tokio::time::sleep(LOOK_AGAIN))).await??;
+        if written_to.is_too_long(cx.control.is_touched(), Instant::now()) {
+            return Err(JobError::Host(format!(
+                "what was copied to {node} has been written to for {} hours and is not whole again: \
+                 what was staged is taken back, and Cassandra was not touched; copy the snapshot \
+                 again",
+                WRITTEN_TO_AT_MOST.as_secs() / 3600
+            )));
+        }
         if cx.control.take_commit().is_some_and(|said| said == "now") {
             cx.board.log("the hold time was ended by a person");
             at_once = true;
@@ -96,6 +113,23 @@ pub(super) async fn wait_out(
     }
 }
 
+/// Since when a set is being written to without a break.
+#[derive(Default)]
+struct WrittenTo {
+    since: Option<Instant>,
+}
+
+impl WrittenTo {
+    fn is_too_long(&mut self, is_touched: bool, now: Instant) -> bool {
+        if !is_touched {
+            self.since = None;
+            return false;
+        }
+        let since = *self.since.get_or_insert(now);
+        now.saturating_duration_since(since) >= WRITTEN_TO_AT_MOST
+    }
+}
+
 async fn unless_broken<T>(
     target: &Reached,
     node: &Fqdn,
@@ -106,5 +140,24 @@ async fn unless_broken<T>(
         why = target.agent.broken() => Err(JobError::Host(format!(
             "the connection to {node} broke before it was stopped ({why})"
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_that_is_written_to_is_not_waited_for_for_ever() {
+        let begun = Instant::now();
+        let minutes = |minutes: u64| begun + Duration::from_mins(minutes);
+        let mut written_to = WrittenTo::default();
+        assert!(!written_to.is_too_long(true, minutes(0)));
+        assert!(!written_to.is_too_long(true, minutes(359)));
+        // It was whole in between.
+        assert!(!written_to.is_too_long(false, minutes(360)));
+        assert!(!written_to.is_too_long(true, minutes(361)));
+        assert!(!written_to.is_too_long(true, minutes(720)));
+        assert!(written_to.is_too_long(true, minutes(721)));
     }
 }

@@ -10,14 +10,16 @@ mod plan;
 mod plan_text;
 mod recover;
 mod second_look;
+mod snapshot;
 mod stand;
 mod take_back;
+mod witness;
 
 use std::time::Duration;
 
 pub(super) use begin::run;
-pub(super) use plan::Snapshot;
 pub(super) use recover::{Wish, recover};
+pub(super) use stand::can_be_cancelled;
 
 use super::context::Context;
 use super::job_error::JobError;

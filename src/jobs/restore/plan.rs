@@ -5,23 +5,10 @@ use std::collections::BTreeMap;
 use crate::agent::protocol::PlanFacts;
 use crate::cassandra::TableFacts;
 use crate::cluster::RingNode;
-use crate::medusa::{ServerVersion, TokenmapNode};
 use crate::model::{Fqdn, UnixSeconds};
 
 use super::RestoreRequest;
-
-/// What is known of the snapshot that is to be restored.
-#[derive(Debug)]
-pub(in crate::jobs) struct Snapshot {
-    /// Why the backup does not count as complete and undamaged; empty if it does.
-    pub(in crate::jobs) incomplete: Vec<String>,
-    /// When it was begun.
-    pub(in crate::jobs) started: UnixSeconds,
-    /// The node's place in the ring then.
-    pub(in crate::jobs) place: Option<TokenmapNode>,
-    /// Cassandra's release then.
-    pub(in crate::jobs) version: ServerVersion,
-}
+use super::snapshot::Snapshot;
 
 /// What the plan is made from.
 pub(super) struct Sight<'a> {
@@ -84,13 +71,6 @@ impl Plan {
         same_version(sight, &mut reasons, &mut refusals);
         same_tables(sight, &mut reasons);
         young_enough(sight, &mut reasons, &mut remarks);
-        for job in sight.facts.jobs.iter().filter(|job| job.error.is_some() || job.fenced) {
-            refusals.push(format!(
-                "restore {} was broken off on this node: `medusafs resume {}` or `medusafs undo {}` \
-                 first",
-                job.job, job.job, job.job
-            ));
-        }
         let id = id(sight, &reasons);
         let reasons = reasons.into_iter().map(|reason| reason.text).collect();
         Self { id, reasons, refusals, remarks }
@@ -111,29 +91,35 @@ fn same_node(sight: &Sight<'_>, reasons: &mut Vec<Reason>, refusals: &mut Vec<St
         refusals.push(format!("{} is not in the ring", sight.request.node));
         return;
     };
-    let Some(then) = &sight.snapshot.place else {
-        reasons.push("the backup does not tell which tokens the node had".into());
-        return;
-    };
-    let mut tokens = then.tokens.clone();
-    tokens.sort_unstable();
-    if now.tokens.is_empty() {
-        reasons.push(
-            "which tokens the node has is not known, nor whether they are those of the backup"
-                .into(),
-        );
-    } else if tokens != now.tokens {
-        let what = if request.source == request.node {
-            "the node has other tokens than when it was backed up".to_owned()
-        } else {
-            format!("this is the snapshot of {}", request.source)
-        };
+    let place = sight.snapshot.place.as_ref();
+    let has_same_tokens = place.filter(|_| !now.tokens.is_empty()).map(|then| {
+        let mut tokens = then.tokens.clone();
+        tokens.sort_unstable();
+        tokens == now.tokens
+    });
+    let mut refuse = |what: &str| {
         refusals.push(format!(
             "{what}, and {} has data under its own host id: its data would lie where nobody looks \
              for it",
             request.node
         ));
+    };
+    match (has_same_tokens, request.source == request.node) {
+        (Some(true), _) => {}
+        (Some(false), true) => refuse("the node has other tokens than when it was backed up"),
+        // Only its tokens would tell that it is the node's own, under another name.
+        (Some(false) | None, false) => {
+            refuse(&format!("this is the snapshot of {}", request.source));
+        }
+        (None, true) if place.is_none() => {
+            reasons.push("the backup does not tell which tokens the node had".into());
+        }
+        (None, true) => reasons.push(
+            "which tokens the node has is not known, nor whether they are those of the backup"
+                .into(),
+        ),
     }
+    let Some(then) = place else { return };
     let pairs =
         [("data centre", &then.datacenter, &now.datacenter), ("rack", &then.rack, &now.rack)];
     for (what, then, now) in pairs {
@@ -316,6 +302,7 @@ mod tests {
     use std::net::IpAddr;
 
     use crate::agent::protocol::{Folders, MemberState, TableOnDisk};
+    use crate::medusa::{ServerVersion, TokenmapNode};
     use crate::model::{BackupName, Keyspace, Md5, TableDirectory, Token};
 
     const ID: &str = "1b255f4def2540a60000000000000005";
@@ -409,7 +396,6 @@ mod tests {
                 set_aside: Folders::default(),
                 running: true,
                 obstacles: Vec::new(),
-                jobs: Vec::new(),
             },
             release: "5.0.6",
             doubts: Vec::new(),
@@ -475,10 +461,20 @@ mod tests {
 
     #[test]
     fn what_would_lose_data_is_refused_whoever_accepts_it() {
-        let refused: [(&str, Spoil); 4] = [
+        let refused: [(&str, Spoil); 6] = [
             ("snapshot of node1", |case| {
                 case.request.source = fqdn(1);
                 case.snapshot.place.as_mut().unwrap().tokens = vec![Token(1)];
+            }),
+            // As where nodetool answers, CQL does not, and the share remembers nothing yet.
+            ("snapshot of node1", |case| {
+                case.request.source = fqdn(1);
+                case.snapshot.place.as_mut().unwrap().tokens = vec![Token(1)];
+                case.ring.values_mut().for_each(|node| node.tokens.clear());
+            }),
+            ("snapshot of node1", |case| {
+                case.request.source = fqdn(1);
+                case.snapshot.place = None;
             }),
             ("other tokens", |case| case.snapshot.place.as_mut().unwrap().tokens.clear()),
             ("no Cassandra is seen", |case| case.facts.running = false),
@@ -490,6 +486,13 @@ mod tests {
             let plan = plan(&case);
             assert!(plan.refusals.iter().any(|why| why.contains(word)), "{word}: {plan:?}");
         }
+    }
+
+    #[test]
+    fn the_tokens_tell_a_node_that_has_another_name_now() {
+        let mut case = plain();
+        case.request.source = fqdn(9);
+        assert!(plan(&case).is_plain(), "{:?}", plan(&case));
     }
 
     #[test]

@@ -7,10 +7,10 @@ use crate::agent::protocol::{Commands, FaultKind, JobReport};
 use crate::cluster::{ClusterError, Reached};
 use crate::model::{JobState, Outcome, Phase};
 
-use super::finish::{ASK_EVERY, OnNode, finish, judge, of_job, show, watched};
+use super::finish::{ASK_EVERY, OnNode, end_on_node, finish, of_job, show, watched};
 use super::lease::{IfBusy, take_cluster, take_node};
 use super::stand::Stand;
-use super::take_back::{is_taken_back, is_untouched};
+use super::take_back::is_taken_back;
 use super::{Context, JobError, Record, RestoreRequest, STEP_LIMITS, begin, survey};
 
 /// What is wanted of a restore that was broken off.
@@ -140,9 +140,9 @@ async fn on_node(
         };
         let asked = match wish {
             Wish::Undo => Asked::Undo,
-            Wish::None if is_untouched(&report) && !was_refused => Asked::Abort,
+            Wish::None if report.is_untouched() && !was_refused => Asked::Abort,
             // Without having been told to, a node is not stopped, however long ago it was planned.
-            Wish::Resume if is_untouched(&report) && !was_refused && !was_told(cx) => Asked::Abort,
+            Wish::Resume if report.is_untouched() && !was_refused && !was_told(cx) => Asked::Abort,
             Wish::None | Wish::Resume => Asked::Resume,
         };
         if report.state.outcome().is_none() {
@@ -166,7 +166,7 @@ async fn on_node(
             _ => break answer,
         }
     };
-    match (judge(cx, request, answer)?, wish) {
+    match (end_on_node(cx, request, answer)?, wish) {
         (OnNode::Restored, Wish::None | Wish::Resume) => finish(cx, request, target, None).await,
         (OnNode::PutBack | OnNode::Untouched, Wish::Undo) => Ok((JobState::Undone, String::new())),
         (OnNode::PutBack, Wish::None | Wish::Resume) => {
@@ -207,7 +207,7 @@ async fn ask(
                 .await
         }
         Asked::Undo => {
-            if !is_untouched(report) && Stand::of(cx.journal.lock().records()) != Stand::Swapping {
+            if !report.is_untouched() && Stand::of(cx.journal.lock().records()) != Stand::Swapping {
                 cx.write(Record::UndoBegins { node: node.clone() })?;
             }
             watched(cx, &node, target, agent.restore_undo(job, commands(cx), cx.listener(&node)))
@@ -261,7 +261,6 @@ async fn reach(
     request: &RestoreRequest,
     patience: Duration,
 ) -> Result<Reached, JobError> {
-    let job = cx.board.folder().id();
     let names = BTreeSet::from([request.node.clone()]);
     let until = Instant::now() + patience;
     loop {
@@ -271,13 +270,13 @@ async fn reach(
             Err(what) => what,
         };
         if Instant::now() >= until {
-            return Err(JobError::Node {
-                node: request.node.clone(),
-                what: format!("the restore was broken off, and it cannot be reached: {what}"),
-                remedy: format!(
-                    "when it can, `medusafs resume {job}` goes on and `medusafs undo {job}` takes \
-                     it back"
-                ),
+            let (node, what) = (request.node.clone(), format!("it cannot be reached: {what}"));
+            return Err(match Stand::of(cx.journal.lock().records()) {
+                Stand::Staged | Stand::Swapping => JobError::Unfinished { node, what },
+                Stand::Untouched | Stand::Swapped | Stand::PutBack | Stand::Gone => {
+                    let remedy = "ask for the same again when it can".to_owned();
+                    JobError::Node { node, what, remedy }
+                }
             });
         }
         tokio::time::sleep(ASK_EVERY).await;

@@ -33,6 +33,11 @@ impl Stand {
     }
 }
 
+/// Whether a restore of which this is written down can be taken back by cancelling it.
+pub(in crate::jobs) fn can_be_cancelled(records: &[Record]) -> bool {
+    matches!(Stand::of(records), Stand::Untouched | Stand::Staged)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

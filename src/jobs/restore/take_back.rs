@@ -1,33 +1,36 @@
 //! Taking back what was staged, as long as Cassandra was not touched.
 
-use crate::agent::protocol::{JobReport, NodeStep, Reached as Milestone};
 use crate::cluster::Reached;
-use crate::model::{Fqdn, Outcome};
+use crate::model::Fqdn;
 
 use super::finish::of_job;
 use super::{Context, Record};
 
-/// Takes back what was staged; Cassandra has not been touched. What stays is said by the journal,
-/// which does not say then that it is gone.
-pub(super) async fn take_back(cx: &Context, node: &Fqdn, target: &Reached) {
+/// Takes back what was staged; Cassandra has not been touched. Returns whether nothing of it is left:
+/// what stays is said by the journal, which does not say then that it is gone.
+pub(super) async fn take_back(cx: &Context, node: &Fqdn, target: &Reached) -> bool {
     if let Err(error) = target.agent.restore_abort(cx.board.folder().id()).await {
         // It is refused too where nothing was staged, or the node has taken it back by itself.
         let left = target.agent.restore_journal().await.map(|reports| of_job(cx, reports));
         if !matches!(left, Ok(None)) {
             cx.board.log(&format!("{node}: taking back the stage: {}", error.in_words()));
-            return;
+            return false;
         }
     }
     is_taken_back(cx, node);
+    true
 }
 
 /// Takes back the stage of a node that was told to swap and has left Cassandra alone, as where it
-/// could not be stopped.
-pub(super) async fn take_back_if_untouched(cx: &Context, node: &Fqdn, target: &Reached) {
+/// could not be stopped. Returns whether nothing of it is left.
+pub(super) async fn take_back_if_untouched(cx: &Context, node: &Fqdn, target: &Reached) -> bool {
     match target.agent.restore_journal().await.map(|reports| of_job(cx, reports)) {
-        Ok(Some(report)) if is_untouched(&report) => take_back(cx, node, target).await,
-        Ok(None) => is_taken_back(cx, node),
-        Ok(Some(_)) | Err(_) => {}
+        Ok(Some(report)) if report.is_untouched() => take_back(cx, node, target).await,
+        Ok(None) => {
+            is_taken_back(cx, node);
+            true
+        }
+        Ok(Some(_)) | Err(_) => false,
     }
 }
 
@@ -35,48 +38,5 @@ pub(super) async fn take_back_if_untouched(cx: &Context, node: &Fqdn, target: &R
 pub(super) fn is_taken_back(cx: &Context, node: &Fqdn) {
     if let Err(error) = cx.write(Record::TakenBack { node: node.clone() }) {
         cx.board.log(&format!("{node}: that the stage is gone is not written down: {error}"));
-    }
-}
-
-/// Whether all that was done on the node can be taken back by removing the stage.
-pub(super) fn is_untouched(report: &JobReport) -> bool {
-    !report.fenced
-        && report.state.outcome() != Some(Outcome::Wished)
-        && report.reached <= Milestone::Staged
-        && matches!(report.at, None | Some(NodeStep::Stage))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::{JobId, JobState, Phase, UnixSeconds};
-    use test_case::test_case;
-
-    #[test_case(JobState::Waiting, Milestone::Staged, None, false, true; "a stage")]
-    #[test_case(JobState::Failed, Milestone::Nothing, Some(NodeStep::Stage), false, true; "half a stage")]
-    #[test_case(JobState::Stopping, Milestone::Staged, Some(NodeStep::Drain), false, false; "drained")]
-    #[test_case(JobState::Stopping, Milestone::Staged, None, true, false; "fenced")]
-    #[test_case(JobState::Placing, Milestone::Stopped, None, true, false; "stopped")]
-    #[test_case(JobState::Undone, Milestone::Nothing, None, false, false; "put back already")]
-    fn only_a_stage_is_taken_back_without_stopping(
-        state: JobState,
-        reached: Milestone,
-        at: Option<NodeStep>,
-        fenced: bool,
-        untouched: bool,
-    ) {
-        let report = JobReport {
-            job: JobId::parse("j").unwrap(),
-            state,
-            phase: Phase::Stop,
-            reached,
-            at,
-            error: None,
-            when: UnixSeconds(0),
-            fenced,
-            kept_until: None,
-            remedy: None,
-        };
-        assert_eq!(is_untouched(&report), untouched);
     }
 }
