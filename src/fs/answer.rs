@@ -18,6 +18,13 @@ pub struct Believe {
     pub attributes: Duration,
 }
 
+impl Believe {
+    /// For how long all of it holds, for an answer that has room for one time only.
+    pub fn all(self) -> Duration {
+        self.name.min(self.attributes)
+    }
+}
+
 /// Something that was looked up or made. The kernel knows it once more for each of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Found {

@@ -382,7 +382,7 @@ impl Filesystem for Adapter {
         let listed = say::caught(|| {
             self.fs.list_with_attributes(Handle(handle.0), offset, &mut |next, found, name| {
                 let attr = convert::attr(&found.attr);
-                reply.add(attr.ino, next, name, &found.believe.name, &attr, say::GENERATION)
+                reply.add(attr.ino, next, name, &found.believe.all(), &attr, say::GENERATION)
             })
         });
         match listed {

@@ -222,6 +222,25 @@ fn a_new_backup_shows_without_remounting_and_in_no_time() {
 }
 
 #[test]
+fn what_the_share_did_not_say_the_kernel_does_not_believe_for_long() {
+    if !can_mount() {
+        return;
+    }
+    let made = Made::usual();
+    let tree = Mounted::usual(&made, true);
+    let root = tree.root();
+    let stored = made.root().join(format!("n1/whole/data/shop/{ORDERS}/nb-2-big-Data.db"));
+    let away = made.root().join("away");
+    fs::rename(&stored, &away).unwrap();
+    let table = format!("$T/backups/whole/n1/shop/{ORDERS}");
+    shell(&root, &format!("ls -l {table}"));
+    fs::rename(&away, &stored).unwrap();
+    let its_own = format!("{}\n", fs::metadata(&stored).unwrap().mtime());
+    let shown = || shell(&root, &format!("stat -c %Y {table}/nb-2-big-Data.db"));
+    until("its own time shows", || shown() == its_own);
+}
+
+#[test]
 fn modes_are_the_kernel_s_to_check() {
     if !can_mount() {
         return;
