@@ -6,6 +6,9 @@ use std::ffi::OsString;
 
 use crate::medusa::MetaFile;
 use crate::model::BackupName;
+use crate::model::JobId;
+use crate::model::JobState;
+use crate::model::JobStatus;
 use crate::view::Ino;
 use crate::view::Known;
 use crate::view::StagedId;
@@ -169,15 +172,22 @@ impl MedusaFs {
         let world = self.world();
         let name = BackupName::parse(name).map_err(|_invalid| FsError::NotFound)?;
         let Some(report) = world.report_of_backup(&name) else { return Err(FsError::NotFound) };
-        if report.state().wait() == crate::view::Wait::GoesOn {
+        let jobs = world.jobs_shown_as(&name);
+        if report.state().wait() == crate::view::Wait::GoesOn
+            || jobs.iter().any(|job| job.state.outcome().is_none())
+        {
             return Err(FsError::Busy(format!(
                 "the backup {name} is being made: write 1 to backups/{name}/.medusa/cancel first"
             )));
         }
-        if world.stored(&name).is_some() {
+        let failed = |job: &&JobStatus| matches!(job.state, JobState::Failed | JobState::Cancelled);
+        if world.stored(&name).is_some() || !jobs.iter().all(failed) {
             return Err(FsError::NotPermitted(format!(
                 "the backup {name} is in the store, and this mount does not delete what is there"
             )));
+        }
+        if jobs.is_empty() {
+            return Err(FsError::NotFound);
         }
         let rights = self.settings.rights;
         let may = self.is_owner(caller)
@@ -188,13 +198,18 @@ impl MedusaFs {
                 "only root, backup_group and delete_group may remove a failed backup".to_owned(),
             ));
         }
-        let Some(job) = report.job else { return Err(FsError::NotFound) };
-        self.begun.lock().withdraw(&job);
-        tracing::info!(
-            uid = caller.uid, pid = caller.pid, program = %caller.program(), backup = %name, %job,
-            "removed"
-        );
-        self.on_disk("for a job to be removed", move |doing| doing.forget(&job)).await
+        // Each by itself would show the backup.
+        let jobs: Vec<JobId> = jobs.into_iter().map(|job| job.id.clone()).collect();
+        let asked = jobs.clone();
+        self.on_disk("for a job to be removed", move |doing| doing.forget(&asked)).await?;
+        for job in jobs {
+            self.begun.lock().withdraw(&job);
+            tracing::info!(
+                uid = caller.uid, pid = caller.pid, program = %caller.program(), backup = %name,
+                %job, "removed"
+            );
+        }
+        Ok(())
     }
 
     /// Sets modes, times, owners, sizes: accepted of what is copied in and of what one writes to.

@@ -70,7 +70,7 @@ impl Doing for LookingOnly {
         Err(refused())
     }
 
-    fn forget(&self, _job: &JobId) -> Result<(), FsError> {
+    fn forget(&self, _jobs: &[JobId]) -> Result<(), FsError> {
         Err(refused())
     }
 

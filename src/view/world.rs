@@ -216,10 +216,19 @@ impl World {
             && self.job_of(name).is_none_or(|job| job.state.outcome().is_some())
     }
 
+    /// The jobs by which a backup of that name is shown though the share may hold none, oldest
+    /// first.
+    pub fn jobs_shown_as(&self, name: &BackupName) -> Vec<&JobStatus> {
+        self.backup_jobs().filter(|job| job.backup == *name && self.shows(job)).collect()
+    }
+
     fn backup_jobs(&self) -> impl DoubleEndedIterator<Item = &JobStatus> {
-        self.jobs
-            .iter()
-            .filter(|job| job.kind == JobKind::Backup && !self.withdrawn.contains(&job.id))
+        self.jobs.iter().filter(|job| job.kind == JobKind::Backup && !self.is_withdrawn(job))
+    }
+
+    /// Whether what a job made was taken back or removed, so that the tree does not show it.
+    pub(super) fn is_withdrawn(&self, job: &JobStatus) -> bool {
+        job.withdrawn || self.withdrawn.contains(&job.id)
     }
 
     /// A backup that is only a job's is shown while it is made and when it failed; once it is
