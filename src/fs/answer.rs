@@ -102,7 +102,7 @@ pub struct Statfs {
 }
 
 /// Something that the kernel still believes and that is no longer so.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stale {
     /// A name in a directory.
     Name(Ino, String),
