@@ -19,6 +19,9 @@ pub struct Believe {
 }
 
 impl Believe {
+    /// Nothing: the kernel asks each time.
+    pub const NOTHING: Self = Self { name: Duration::ZERO, attributes: Duration::ZERO };
+
     /// For how long all of it holds, for an answer that has room for one time only.
     pub fn all(self) -> Duration {
         self.name.min(self.attributes)

@@ -163,7 +163,7 @@ fn ring_among(jobs: &[JobStatus]) -> Option<Vec<Fqdn>> {
     Some(met.nodes.iter().map(|node| node.name.clone()).collect())
 }
 
-fn failed(doing: &str) -> impl FnOnce(JobsError) -> FsError {
+pub(super) fn failed(doing: &str) -> impl FnOnce(JobsError) -> FsError {
     let doing = doing.to_owned();
     move |error| FsError::failed(doing, error)
 }

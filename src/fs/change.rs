@@ -14,6 +14,7 @@ use crate::view::Known;
 use crate::view::StagedId;
 use crate::view::ViewPath;
 
+use super::Believe;
 use super::Caller;
 use super::CopySource;
 use super::Created;
@@ -224,9 +225,7 @@ impl MedusaFs {
                 Known::Path(ViewPath::Staged(id)) => {
                     let entry = self.copy_in.set_attributes(caller, id, set).await?;
                     let attr = super::stat::staged_attr(ino, &entry);
-                    let nothing = std::time::Duration::ZERO;
-                    let believe = super::Believe { name: nothing, attributes: nothing };
-                    Ok(Found { attr, believe })
+                    Ok(Found { attr, believe: Believe::NOTHING })
                 }
                 // `cp -r` sets what it has copied; `echo 1 >` cuts the file off first.
                 Known::Path(ViewPath::AreaNode(..)) => self.getattr(caller, ino).await,

@@ -10,7 +10,7 @@ use crate::store::PoolError;
 
 use super::FsError;
 
-/// How long a call waits for this host's own disk.
+/// How long a call waits for this host's own disk, and for what it can do without.
 pub(super) const CALL: Duration = Duration::from_millis(900);
 
 /// The promise, with room for the way there and back.

@@ -15,6 +15,7 @@ use crate::view::Tree;
 use crate::view::ViewPath;
 use crate::view::World;
 
+use super::Believe;
 use super::Caller;
 use super::Found;
 use super::FsError;
@@ -111,9 +112,7 @@ impl MedusaFs {
     pub(super) fn find_staged(&self, entry: &StagedEntry) -> Found {
         let path = ViewPath::Staged(entry.id);
         let ino = self.inodes.remember(&path);
-        let nothing = Duration::ZERO;
-        let believe = super::Believe { name: nothing, attributes: nothing };
-        Found { attr: staged_attr(ino, entry), believe }
+        Found { attr: staged_attr(ino, entry), believe: Believe::NOTHING }
     }
 
     /// Where a symbolic link leads.
