@@ -4,7 +4,6 @@
 use std::ffi::OsStr;
 use std::ffi::OsString;
 
-use crate::medusa::MetaFile;
 use crate::model::BackupName;
 use crate::model::JobId;
 use crate::model::JobState;
@@ -277,7 +276,6 @@ impl MedusaFs {
                     key: object.key,
                     size: object.size,
                     seen_in: of,
-                    path: MetaFile::name(file).into(),
                 }))
             }
             Known::Path(path) => Err(FsError::Invalid(format!("{path} is no stored file"))),
@@ -285,14 +283,10 @@ impl MedusaFs {
                 let (files, place) = self.stored_file(ino, &directory, place).await?;
                 let gone = || FsError::Stale(format!("{directory} has other files now"));
                 let file = files.at(place).ok_or_else(gone)?;
-                let key = file.key();
-                let of = files.directory();
-                let path = format!("{}/{}/{}", of.keyspace, of.table, file.path());
                 Ok(CopySource::Stored(StoredSource {
+                    key: file.key(),
                     size: file.size(),
-                    seen_in: of.of.clone(),
-                    path: path.into(),
-                    key,
+                    seen_in: files.directory().of.clone(),
                 }))
             }
         }

@@ -97,10 +97,6 @@ impl CopyIn for LookingOnly {
         None
     }
 
-    fn target(&self, _id: StagedId) -> Option<OsString> {
-        None
-    }
-
     async fn mkdir(
         &self,
         _caller: Caller,

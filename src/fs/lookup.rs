@@ -118,10 +118,6 @@ impl MedusaFs {
     /// Where a symbolic link leads.
     pub fn readlink(&self, ino: Ino) -> Result<Vec<u8>, FsError> {
         let path = self.path_of(ino)?;
-        if let ViewPath::Staged(id) = path {
-            let target = self.copy_in.target(id).ok_or(FsError::NotFound)?;
-            return Ok(target.into_encoded_bytes());
-        }
         let (world, loaded) = (self.world(), Loaded::new());
         match Tree::new(&world, &loaded).target(&path) {
             Some(target) => Ok(target.into_bytes()),

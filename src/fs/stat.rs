@@ -246,7 +246,6 @@ pub(super) fn staged_attr(ino: Ino, entry: &StagedEntry) -> Attr {
         kind: match entry.kind {
             StagedKind::Directory => Kind::Directory,
             StagedKind::File => Kind::File,
-            StagedKind::Link => Kind::Link,
         },
         size: entry.size,
         modified: entry.modified,

@@ -247,7 +247,6 @@ impl CopyDesk {
             key: wanted.key,
             size: wanted.size,
             seen_in: NodeBackupId::new(of.backup.clone(), of.node.clone()),
-            path: Arc::from(path),
         })
     }
 

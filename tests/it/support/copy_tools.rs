@@ -132,7 +132,6 @@ impl<'a> Copy<'a> {
         let times = SetAttributes {
             mode: Some(0o444),
             modified: Some(UnixSeconds(77)),
-            owner: true,
             size: None,
         };
         copies.set_attributes(caller, id, times).await?;
