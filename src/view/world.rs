@@ -87,8 +87,7 @@ impl World {
     /// Every backup that is shown, by name.
     pub fn backup_names(&self) -> BTreeSet<BackupName> {
         let stored = self.backups.iter().map(|backup| backup.name.clone());
-        let worked_on =
-            self.backup_jobs().filter(|job| self.shows(job)).map(|job| job.backup.clone());
+        let worked_on = self.newest_shown().map(|job| job.backup.clone());
         let asked = self.asked.iter().map(|asked| asked.name.clone());
         stored.chain(worked_on).chain(asked).collect()
     }
@@ -138,8 +137,7 @@ impl World {
     /// The backups in which a node has a part.
     pub fn backups_of(&self, node: &Fqdn) -> BTreeSet<BackupName> {
         let stored = self.backups.of_node(node).cloned();
-        let worked_on =
-            self.backup_jobs().filter(|job| self.shows(job) && job.node.as_ref() == Some(node));
+        let worked_on = self.newest_shown().filter(|job| job.node.as_ref() == Some(node));
         let asked = self.asked.iter().filter(|asked| asked.node.as_ref() == Some(node));
         stored
             .chain(worked_on.map(|job| job.backup.clone()))
@@ -220,6 +218,12 @@ impl World {
     /// first.
     pub fn jobs_shown_as(&self, name: &BackupName) -> Vec<&JobStatus> {
         self.backup_jobs().filter(|job| job.backup == *name && self.shows(job)).collect()
+    }
+
+    /// Of each name the newest job, if it shows a backup: what is listed can be named.
+    fn newest_shown(&self) -> impl Iterator<Item = &JobStatus> {
+        let newest: BTreeMap<_, _> = self.backup_jobs().map(|job| (&job.backup, job)).collect();
+        newest.into_values().filter(|job| self.shows(job))
     }
 
     fn backup_jobs(&self) -> impl DoubleEndedIterator<Item = &JobStatus> {

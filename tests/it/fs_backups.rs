@@ -378,8 +378,14 @@ async fn a_backup_that_failed_twice_is_removed_at_once_and_its_name_is_free() {
     assert_eq!(rmdir().await, Err(Errno::EBUSY));
     eyes.jobs.show(vec![of_all.clone(), of_one.clone()]);
     assert_eq!(rmdir().await, Ok(()));
-    assert_eq!(*eyes.jobs.forgotten.lock(), [of_all.id.clone(), of_one.id]);
+    assert_eq!(*eyes.jobs.forgotten.lock(), [of_all.id.clone(), of_one.id.clone()]);
     assert!(!eyes.names("backups").await.contains(&"failed".to_owned()));
+    // Where a later job made it, and somebody has deleted it since, there is none to be seen.
+    let eyes = Eyes::on(&made).await;
+    let made_since = JobStatus { state: JobState::Complete, ..of_one.clone() };
+    eyes.jobs.show(vec![of_all.clone(), made_since]);
+    assert!(!eyes.names("backups").await.contains(&"failed".to_owned()));
+    eyes.mkdir("backups/failed").await.unwrap();
     // One that left something on a node stays among the jobs, and says so also after a restart.
     let eyes = Eyes::on(&made).await;
     eyes.jobs.show(vec![JobStatus { withdrawn: true, ..of_all }]);
