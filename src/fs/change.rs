@@ -173,9 +173,7 @@ impl MedusaFs {
         let name = BackupName::parse(name).map_err(|_invalid| FsError::NotFound)?;
         let Some(report) = world.report_of_backup(&name) else { return Err(FsError::NotFound) };
         let jobs = world.jobs_shown_as(&name);
-        if report.state().wait() == crate::view::Wait::GoesOn
-            || jobs.iter().any(|job| job.state.outcome().is_none())
-        {
+        if report.state().wait() == crate::view::Wait::GoesOn {
             return Err(FsError::Busy(format!(
                 "the backup {name} is being made: write 1 to backups/{name}/.medusa/cancel first"
             )));

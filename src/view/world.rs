@@ -67,9 +67,10 @@ impl World {
         self.backups.get(name)
     }
 
-    /// The newest job that makes or made a backup of this name.
+    /// The job that makes a backup of this name, else the newest that did: one that was refused for
+    /// another was at work says nothing of that.
     pub fn job_of(&self, name: &BackupName) -> Option<&JobStatus> {
-        self.backup_jobs().rev().find(|job| job.backup == *name)
+        self.backup_jobs().filter(|job| job.backup == *name).reduce(told_by)
     }
 
     /// A job by its id.
@@ -87,7 +88,7 @@ impl World {
     /// Every backup that is shown, by name.
     pub fn backup_names(&self) -> BTreeSet<BackupName> {
         let stored = self.backups.iter().map(|backup| backup.name.clone());
-        let worked_on = self.newest_shown().map(|job| job.backup.clone());
+        let worked_on = self.shown_jobs().map(|job| job.backup.clone());
         let asked = self.asked.iter().map(|asked| asked.name.clone());
         stored.chain(worked_on).chain(asked).collect()
     }
@@ -137,7 +138,7 @@ impl World {
     /// The backups in which a node has a part.
     pub fn backups_of(&self, node: &Fqdn) -> BTreeSet<BackupName> {
         let stored = self.backups.of_node(node).cloned();
-        let worked_on = self.newest_shown().filter(|job| job.node.as_ref() == Some(node));
+        let worked_on = self.shown_jobs().filter(|job| job.node.as_ref() == Some(node));
         let asked = self.asked.iter().filter(|asked| asked.node.as_ref() == Some(node));
         stored
             .chain(worked_on.map(|job| job.backup.clone()))
@@ -220,10 +221,14 @@ impl World {
         self.backup_jobs().filter(|job| job.backup == *name && self.shows(job)).collect()
     }
 
-    /// Of each name the newest job, if it shows a backup: what is listed can be named.
-    fn newest_shown(&self) -> impl Iterator<Item = &JobStatus> {
-        let newest: BTreeMap<_, _> = self.backup_jobs().map(|job| (&job.backup, job)).collect();
-        newest.into_values().filter(|job| self.shows(job))
+    /// Of each name the job that tells of it, if it shows a backup: what is listed can be named.
+    fn shown_jobs(&self) -> impl Iterator<Item = &JobStatus> {
+        let mut of_names: BTreeMap<&BackupName, &JobStatus> = BTreeMap::new();
+        for job in self.backup_jobs() {
+            let told = of_names.entry(&job.backup).or_insert(job);
+            *told = told_by(told, job);
+        }
+        of_names.into_values().filter(|job| self.shows(job))
     }
 
     fn backup_jobs(&self) -> impl DoubleEndedIterator<Item = &JobStatus> {
@@ -252,4 +257,10 @@ impl World {
             self.now.since(at).is_none_or(|seconds| seconds <= UNTIL_SEEN_SECONDS)
         })
     }
+}
+
+/// Of two jobs of one name, which tells where its backup stands.
+fn told_by<'a>(older: &'a JobStatus, newer: &'a JobStatus) -> &'a JobStatus {
+    let is_at_work = |job: &JobStatus| job.state.outcome().is_none();
+    if is_at_work(older) && !is_at_work(newer) { older } else { newer }
 }

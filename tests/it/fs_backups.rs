@@ -375,6 +375,7 @@ async fn a_backup_that_failed_twice_is_removed_at_once_and_its_name_is_free() {
     };
     // The later one was refused by the one that is at work.
     eyes.jobs.show(vec![at_work, of_one.clone()]);
+    assert_eq!(eyes.text("backups/failed/.medusa/state").await.unwrap(), "running\n");
     assert_eq!(rmdir().await, Err(Errno::EBUSY));
     eyes.jobs.show(vec![of_all.clone(), of_one.clone()]);
     assert_eq!(rmdir().await, Ok(()));
