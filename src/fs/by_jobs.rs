@@ -360,7 +360,8 @@ mod tests {
         doing.look();
         let added = doing.begin_backup(&order(None, Some("n2"))).unwrap();
         for job in [full, added] {
-            let Work::Backup(work) = doing.jobs.folder(&job).unwrap().request().unwrap().work else {
+            let Work::Backup(work) = doing.jobs.folder(&job).unwrap().request().unwrap().work
+            else {
                 unreachable!("it is a backup")
             };
             assert_eq!(work.mode, BackupMode::Full);

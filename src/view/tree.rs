@@ -447,10 +447,7 @@ fn by_table(keyspace: &Keyspace, table: &TableDirectory, of: &NodeBackupId) -> V
     })
 }
 
-fn nodes(
-    nodes: impl IntoIterator<Item = Fqdn>,
-    path: impl Fn(Fqdn) -> ViewPath,
-) -> Vec<Child> {
+fn nodes(nodes: impl IntoIterator<Item = Fqdn>, path: impl Fn(Fqdn) -> ViewPath) -> Vec<Child> {
     nodes.into_iter().map(|node| child(node.as_str(), path(node.clone()))).collect()
 }
 

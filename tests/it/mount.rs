@@ -11,9 +11,7 @@ use medusafs::model::JobState;
 use test_case::test_case;
 
 use crate::support::host::in_namespace;
-use crate::support::mounted::{
-    Mounted, can_mount, mounted, run, serving, shell, start, try_shell,
-};
+use crate::support::mounted::{Mounted, can_mount, mounted, run, serving, shell, start, try_shell};
 use crate::support::tree::{EMPTY, Made, ORDERS, job};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_medusafs");
