@@ -18,6 +18,16 @@ pub struct Believe {
     pub attributes: Duration,
 }
 
+impl Believe {
+    /// Nothing: the kernel asks each time.
+    pub const NOTHING: Self = Self { name: Duration::ZERO, attributes: Duration::ZERO };
+
+    /// For how long all of it holds, for an answer that has room for one time only.
+    pub fn all(self) -> Duration {
+        self.name.min(self.attributes)
+    }
+}
+
 /// Something that was looked up or made. The kernel knows it once more for each of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Found {
@@ -95,7 +105,7 @@ pub struct Statfs {
 }
 
 /// Something that the kernel still believes and that is no longer so.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stale {
     /// A name in a directory.
     Name(Ino, String),

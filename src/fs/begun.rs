@@ -88,9 +88,10 @@ impl Begun {
         let listed = |asked: &Asked| jobs.iter().any(|job| job.id == asked.job);
         self.asked.retain(|new| new.at.elapsed() < WATCHED || !listed(&new.asked));
         self.copying.retain(|copying| copying.at.elapsed() < COPIES);
-        if self.withdrawn.iter().any(|id| !jobs.iter().any(|job| job.id == *id)) {
-            let there = |id: &&JobId| jobs.iter().any(|job| job.id == **id);
-            self.withdrawn = Arc::new(self.withdrawn.iter().filter(there).cloned().collect());
+        // What stays for what it has left on a node says by itself that it is withdrawn.
+        let shows = |id: &&JobId| jobs.iter().any(|job| job.id == **id && !job.withdrawn);
+        if !self.withdrawn.iter().all(|id| shows(&id)) {
+            self.withdrawn = Arc::new(self.withdrawn.iter().filter(shows).cloned().collect());
         }
     }
 

@@ -33,6 +33,9 @@ use super::JobText;
 /// For how long a new backup can be taken back without a trace.
 const NO_SNAPSHOT_SECONDS: i64 = 2;
 
+/// For how long a removal waits for a process that has shown its end: well within a call.
+const LET_GO: Duration = Duration::from_millis(500);
+
 /// How often the jobs' folders are looked at: twice in the second that news may take.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -103,7 +106,8 @@ impl ByJobs {
         let first = {
             let table = self.table.borrow();
             let is_its = |job: &&JobStatus| {
-                job.kind == JobKind::Backup && job.backup == order.name && job.node.is_none()
+                let is_first = job.backup == order.name && job.node.is_none() && !job.withdrawn;
+                job.kind == JobKind::Backup && is_first
             };
             table.iter().find(is_its)?.id.clone()
         };
@@ -159,7 +163,7 @@ fn ring_among(jobs: &[JobStatus]) -> Option<Vec<Fqdn>> {
     Some(met.nodes.iter().map(|node| node.name.clone()).collect())
 }
 
-fn failed(doing: &str) -> impl FnOnce(JobsError) -> FsError {
+pub(super) fn failed(doing: &str) -> impl FnOnce(JobsError) -> FsError {
     let doing = doing.to_owned();
     move |error| FsError::failed(doing, error)
 }
@@ -204,10 +208,18 @@ impl Doing for ByJobs {
         folder.control().cancel(why).map_err(failed(&doing))
     }
 
-    fn forget(&self, job: &JobId) -> Result<(), FsError> {
-        let doing = format!("cannot remove {job}");
-        let folder = self.jobs.folder(job).map_err(failed(&doing))?;
-        let removed = self.jobs.forget(&folder).map_err(failed(&doing));
+    fn forget(&self, jobs: &[JobId]) -> Result<(), FsError> {
+        // One that has gone meanwhile is none to remove.
+        let folders: Vec<_> = jobs.iter().filter_map(|job| self.jobs.folder(job).ok()).collect();
+        let removed = self.jobs.forget(&folders, LET_GO).map_err(|error| match error {
+            JobsError::Taken(job) => {
+                FsError::Busy(format!("the process of {job} has not ended yet: try it again"))
+            }
+            JobsError::Unsettled { left } => {
+                FsError::Busy(format!("{left}; until then its name is not free"))
+            }
+            error => FsError::failed("cannot remove a job", error),
+        });
         self.look();
         removed
     }
@@ -224,6 +236,8 @@ impl Doing for ByJobs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::jobs::Folder;
+    use crate::jobs::Record;
     use crate::model::BackupName;
     use crate::model::JobState;
     use crate::model::NodeStatus;
@@ -258,6 +272,7 @@ mod tests {
             unique_bytes: None,
             nodes: nodes.iter().map(node).collect(),
             error: String::new(),
+            withdrawn: false,
         }
     }
 
@@ -274,22 +289,30 @@ mod tests {
         let names: Vec<_> = ring_among(&jobs).unwrap().iter().map(ToString::to_string).collect();
         assert_eq!(names, ["n1", "n2"]);
     }
-    #[test]
-    fn whoever_finishes_a_backup_makes_it_in_the_mode_of_the_first() {
-        let state = tempfile::tempdir().unwrap();
+
+    fn in_directory(state: &std::path::Path) -> ByJobs {
         let clock = Arc::new(crate::model::HandClock::at(UnixSeconds(1_795_364_040)));
         let program = std::path::PathBuf::from("/bin/true");
-        let jobs = Jobs::open(state.path(), program, Arc::<crate::model::HandClock>::clone(&clock));
+        let jobs = Jobs::open(state, program, Arc::<crate::model::HandClock>::clone(&clock));
         let config = ConfigFrom { medusa_ini: "/medusa.ini".into(), options: Vec::new() };
-        let doing = ByJobs::new(jobs, config, Mode::Differential, clock);
-        let order = |mode, node: Option<&str>| BackupOrder {
+        ByJobs::new(jobs, config, Mode::Differential, clock)
+    }
+
+    fn order(mode: Option<Mode>, node: Option<&str>) -> BackupOrder {
+        BackupOrder {
             name: BackupName::parse("b").unwrap(),
             mode,
             node: node.map(|node| Fqdn::parse(node).unwrap()),
             finishes: node.is_some(),
             caller: crate::fs::Caller { uid: 0, gid: 0, pid: 1 },
             program: String::new(),
-        };
+        }
+    }
+
+    #[test]
+    fn whoever_finishes_a_backup_makes_it_in_the_mode_of_the_first() {
+        let state = tempfile::tempdir().unwrap();
+        let doing = in_directory(state.path());
         let mode_of = |job: &JobId| match doing.jobs.folder(job).unwrap().request().unwrap().work {
             Work::Backup(backup) => backup.mode,
             Work::Restore(_) => unreachable!("it is a backup"),
@@ -299,5 +322,82 @@ mod tests {
         doing.look();
         let second = doing.begin_backup(&order(None, Some("n2"))).unwrap();
         assert_eq!(mode_of(&second), BackupMode::Full);
+    }
+
+    /// A backup that has failed, with this in its journal.
+    fn failed_with(doing: &ByJobs, records: Vec<Record>) -> Folder {
+        let job = doing.begin_backup(&order(None, None)).unwrap();
+        let folder = doing.jobs.folder(&job).unwrap();
+        let mut journal = folder.journal().unwrap();
+        for record in records {
+            journal.write(record).unwrap();
+        }
+        let status = JobStatus { state: JobState::Failed, ..folder.status().unwrap() };
+        folder.write_status(&status).unwrap();
+        folder
+    }
+
+    fn snapshot() -> Record {
+        let node = Fqdn::parse("n1").unwrap();
+        Record::SnapshotBegins { node, tag: "medusafs-b".to_owned() }
+    }
+
+    #[test]
+    fn what_a_removed_backup_left_on_a_node_stays_to_be_settled() {
+        let state = tempfile::tempdir().unwrap();
+        let doing = in_directory(state.path());
+        let left = failed_with(&doing, vec![snapshot()]);
+        let clean = failed_with(&doing, Vec::new());
+        doing.forget(&[left.id().clone(), clean.id().clone()]).unwrap();
+        assert!(!clean.path().exists());
+        let kept: Vec<_> = doing.table.borrow().iter().cloned().collect();
+        assert_eq!((kept.len(), &kept[0].id, kept[0].withdrawn), (1, left.id(), true));
+        // Whoever takes it up again does not bring it back.
+        doing.jobs.reopen(&left).unwrap();
+        assert!(left.status().unwrap().withdrawn);
+        // A backup of that name is another one from now on, and so is its mode.
+        let full = doing.begin_backup(&order(Some(Mode::Full), None)).unwrap();
+        doing.look();
+        let added = doing.begin_backup(&order(None, Some("n2"))).unwrap();
+        for job in [full, added] {
+            let Work::Backup(work) = doing.jobs.folder(&job).unwrap().request().unwrap().work
+            else {
+                unreachable!("it is a backup")
+            };
+            assert_eq!(work.mode, BackupMode::Full);
+        }
+    }
+
+    #[test]
+    fn a_backup_that_may_have_published_keeps_its_name() {
+        let state = tempfile::tempdir().unwrap();
+        let doing = in_directory(state.path());
+        let publishing = Record::PublishBegins { node: Fqdn::parse("n1").unwrap() };
+        let clean = failed_with(&doing, Vec::new());
+        let open = failed_with(&doing, vec![snapshot(), publishing]);
+        let both = [clean.id().clone(), open.id().clone()];
+        let error = doing.forget(&both).unwrap_err();
+        let told = error.to_string();
+        assert!(matches!(error, FsError::Busy(_)) && told.contains("`medusafs resume"), "{told}");
+        assert!(clean.path().exists() && !open.status().unwrap().withdrawn);
+    }
+
+    #[test]
+    fn a_backup_whose_process_has_not_let_go_stays_whole() {
+        let state = tempfile::tempdir().unwrap();
+        let doing = in_directory(state.path());
+        let (first, second) = (failed_with(&doing, Vec::new()), failed_with(&doing, Vec::new()));
+        let both = [first.id().clone(), second.id().clone()];
+        let held = second.hold().unwrap();
+        let error = doing.forget(&both).unwrap_err();
+        assert!(matches!(error, FsError::Busy(_)), "{error}");
+        assert!(first.path().exists() && second.path().exists());
+        // It lets go while it is waited for, or did already.
+        std::thread::scope(|scope| {
+            let removed = scope.spawn(|| doing.forget(&both));
+            drop(held);
+            removed.join().unwrap().unwrap();
+        });
+        assert!(!first.path().exists() && !second.path().exists());
     }
 }

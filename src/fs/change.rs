@@ -4,13 +4,16 @@
 use std::ffi::OsStr;
 use std::ffi::OsString;
 
-use crate::medusa::MetaFile;
 use crate::model::BackupName;
+use crate::model::JobId;
+use crate::model::JobState;
+use crate::model::JobStatus;
 use crate::view::Ino;
 use crate::view::Known;
 use crate::view::StagedId;
 use crate::view::ViewPath;
 
+use super::Believe;
 use super::Caller;
 use super::CopySource;
 use super::Created;
@@ -169,15 +172,20 @@ impl MedusaFs {
         let world = self.world();
         let name = BackupName::parse(name).map_err(|_invalid| FsError::NotFound)?;
         let Some(report) = world.report_of_backup(&name) else { return Err(FsError::NotFound) };
+        let jobs = world.jobs_shown_as(&name);
         if report.state().wait() == crate::view::Wait::GoesOn {
             return Err(FsError::Busy(format!(
                 "the backup {name} is being made: write 1 to backups/{name}/.medusa/cancel first"
             )));
         }
-        if world.stored(&name).is_some() {
+        let failed = |job: &&JobStatus| matches!(job.state, JobState::Failed | JobState::Cancelled);
+        if world.stored(&name).is_some() || !jobs.iter().all(failed) {
             return Err(FsError::NotPermitted(format!(
                 "the backup {name} is in the store, and this mount does not delete what is there"
             )));
+        }
+        if jobs.is_empty() {
+            return Err(FsError::NotFound);
         }
         let rights = self.settings.rights;
         let may = self.is_owner(caller)
@@ -188,13 +196,18 @@ impl MedusaFs {
                 "only root, backup_group and delete_group may remove a failed backup".to_owned(),
             ));
         }
-        let Some(job) = report.job else { return Err(FsError::NotFound) };
-        self.begun.lock().withdraw(&job);
-        tracing::info!(
-            uid = caller.uid, pid = caller.pid, program = %caller.program(), backup = %name, %job,
-            "removed"
-        );
-        self.on_disk("for a job to be removed", move |doing| doing.forget(&job)).await
+        // Each by itself would show the backup.
+        let jobs: Vec<JobId> = jobs.into_iter().map(|job| job.id.clone()).collect();
+        let asked = jobs.clone();
+        self.on_disk("for a job to be removed", move |doing| doing.forget(&asked)).await?;
+        for job in jobs {
+            self.begun.lock().withdraw(&job);
+            tracing::info!(
+                uid = caller.uid, pid = caller.pid, program = %caller.program(), backup = %name,
+                %job, "removed"
+            );
+        }
+        Ok(())
     }
 
     /// Sets modes, times, owners, sizes: accepted of what is copied in and of what one writes to.
@@ -209,9 +222,7 @@ impl MedusaFs {
                 Known::Path(ViewPath::Staged(id)) => {
                     let entry = self.copy_in.set_attributes(caller, id, set).await?;
                     let attr = super::stat::staged_attr(ino, &entry);
-                    let nothing = std::time::Duration::ZERO;
-                    let believe = super::Believe { name: nothing, attributes: nothing };
-                    Ok(Found { attr, believe })
+                    Ok(Found { attr, believe: Believe::NOTHING })
                 }
                 // `cp -r` sets what it has copied; `echo 1 >` cuts the file off first.
                 Known::Path(ViewPath::AreaNode(..)) => self.getattr(caller, ino).await,
@@ -263,7 +274,6 @@ impl MedusaFs {
                     key: object.key,
                     size: object.size,
                     seen_in: of,
-                    path: MetaFile::name(file).into(),
                 }))
             }
             Known::Path(path) => Err(FsError::Invalid(format!("{path} is no stored file"))),
@@ -271,14 +281,10 @@ impl MedusaFs {
                 let (files, place) = self.stored_file(ino, &directory, place).await?;
                 let gone = || FsError::Stale(format!("{directory} has other files now"));
                 let file = files.at(place).ok_or_else(gone)?;
-                let key = file.key();
-                let of = files.directory();
-                let path = format!("{}/{}/{}", of.keyspace, of.table, file.path());
                 Ok(CopySource::Stored(StoredSource {
+                    key: file.key(),
                     size: file.size(),
-                    seen_in: of.of.clone(),
-                    path: path.into(),
-                    key,
+                    seen_in: files.directory().of.clone(),
                 }))
             }
         }

@@ -59,8 +59,9 @@ pub trait Doing: Send + Sync + 'static {
     /// Asks a job to take everything back; `why` is shown as its error.
     fn cancel(&self, job: &JobId, why: &str) -> Result<(), FsError>;
 
-    /// Removes the folder of a job that has ended and published nothing, so that its name is free.
-    fn forget(&self, job: &JobId) -> Result<(), FsError>;
+    /// Removes jobs that have ended and published nothing, so that their name is free: all or none.
+    /// What one may have left on a node stays known until it is settled.
+    fn forget(&self, jobs: &[JobId]) -> Result<(), FsError>;
 
     /// A text, opened for reading.
     fn open_text(&self, job: &JobId, text: JobText) -> io::Result<File>;

@@ -64,7 +64,7 @@ pub enum FsError {
     /// The share refused, or did not answer in time.
     #[error(transparent)]
     Share(#[from] StoreError),
-    /// This host's own disk did not answer in time.
+    /// This host's own disk did not answer in time, or so much waits for it that it was not asked.
     #[error("{0}")]
     HostSilent(String),
     /// What a backup holds cannot be said.
@@ -109,9 +109,8 @@ impl FsError {
     #[must_use]
     pub(super) fn of_this_host(self, state_dir: &Path) -> Self {
         match self {
-            Self::HostSilent(doing) => Self::HostSilent(format!(
-                "this host's own disk does not answer {doing}; what was asked may still be done \
-                 when it does: see what is wrong with {}",
+            Self::HostSilent(why) => Self::HostSilent(format!(
+                "{why}: see what is wrong with this host and its {}",
                 state_dir.display()
             )),
             other => other,

@@ -70,7 +70,7 @@ impl Doing for LookingOnly {
         Err(refused())
     }
 
-    fn forget(&self, _job: &JobId) -> Result<(), FsError> {
+    fn forget(&self, _jobs: &[JobId]) -> Result<(), FsError> {
         Err(refused())
     }
 
@@ -94,10 +94,6 @@ impl CopyIn for LookingOnly {
     }
 
     fn entry(&self, _id: StagedId) -> Option<StagedEntry> {
-        None
-    }
-
-    fn target(&self, _id: StagedId) -> Option<OsString> {
         None
     }
 

@@ -15,6 +15,7 @@ use crate::view::Tree;
 use crate::view::ViewPath;
 use crate::view::World;
 
+use super::Believe;
 use super::Caller;
 use super::Found;
 use super::FsError;
@@ -111,18 +112,12 @@ impl MedusaFs {
     pub(super) fn find_staged(&self, entry: &StagedEntry) -> Found {
         let path = ViewPath::Staged(entry.id);
         let ino = self.inodes.remember(&path);
-        let nothing = Duration::ZERO;
-        let believe = super::Believe { name: nothing, attributes: nothing };
-        Found { attr: staged_attr(ino, entry), believe }
+        Found { attr: staged_attr(ino, entry), believe: Believe::NOTHING }
     }
 
     /// Where a symbolic link leads.
     pub fn readlink(&self, ino: Ino) -> Result<Vec<u8>, FsError> {
         let path = self.path_of(ino)?;
-        if let ViewPath::Staged(id) = path {
-            let target = self.copy_in.target(id).ok_or(FsError::NotFound)?;
-            return Ok(target.into_encoded_bytes());
-        }
         let (world, loaded) = (self.world(), Loaded::new());
         match Tree::new(&world, &loaded).target(&path) {
             Some(target) => Ok(target.into_bytes()),

@@ -134,9 +134,7 @@ impl MedusaFs {
             path => path.clone(),
         };
         let ino = self.inodes.remember(&shown);
-        let nothing = std::time::Duration::ZERO;
-        let believe = Believe { name: nothing, attributes: nothing };
-        Found { attr: self.path_attr(&world, &shown, ino, 0), believe }
+        Found { attr: self.path_attr(&world, &shown, ino, 0), believe: Believe::NOTHING }
     }
 
     /// What can be said at once against a backup of that name.

@@ -74,7 +74,7 @@ impl MedusaFs {
         let doing = format!("for bytes of {key}");
         self.on_share(doing, move || {
             let failed = |error| FsError::failed(format!("cannot read {named}"), error);
-            let bytes = read_at(&file, offset, size).map_err(failed)?;
+            let bytes = read_at(&file, offset, size.into()).map_err(failed)?;
             if bytes.len() < wanted {
                 return Err(FsError::Damaged(format!("{named} has become shorter")));
             }
@@ -112,7 +112,7 @@ impl MedusaFs {
                     Err(_absent) => return Ok(None),
                 },
             };
-            let bytes = read_at(&file, offset, size)
+            let bytes = read_at(&file, offset, size.into())
                 .map_err(|error| FsError::failed("cannot read a job's log", error))?;
             Ok(Some((file, bytes)))
         });
@@ -188,14 +188,15 @@ fn read_from_memory(file: &File, offset: u64, wanted: usize) -> Option<Vec<u8>> 
     (read == wanted).then_some(bytes)
 }
 
-fn read_at(file: &File, offset: u64, size: u32) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
+/// Bytes of a file, fewer than asked for only at its end.
+pub(super) fn read_at(file: &File, offset: u64, len: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; usize::try_from(len).map_err(io::Error::other)?];
     let mut filled = 0;
     while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
         let at = offset.saturating_add(u64::try_from(filled).unwrap_or(u64::MAX));
         match file.read_at(rest, at) {
             Ok(0) => break,
-            Ok(read) => filled += read,
+            Ok(read) => filled = filled.saturating_add(read),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }

@@ -119,7 +119,7 @@ impl MedusaFs {
         let ended = jobs.iter().filter(|job| job.state.outcome().is_some());
         for job in ended.filter(|job| withdrawn.contains(&job.id)).map(|job| job.id.clone()) {
             let id = job.clone();
-            let gone = self.on_disk("for a job to be removed", move |doing| doing.forget(&id));
+            let gone = self.on_disk("for a job to be removed", move |doing| doing.forget(&[id]));
             if let Err(error) = gone.await {
                 tracing::info!(%job, error = %ErrorChain(&error), "its folder is still there");
             }

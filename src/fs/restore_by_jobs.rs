@@ -6,7 +6,6 @@ use tokio::sync::watch;
 
 use crate::jobs::AskedBy;
 use crate::jobs::Folder;
-use crate::jobs::JobsError;
 use crate::jobs::RestoreRequest;
 use crate::jobs::Work;
 use crate::model::JobId;
@@ -19,13 +18,9 @@ use crate::model::UnixSeconds;
 use super::ByJobs;
 use super::Doing;
 use super::FsError;
+use super::by_jobs::failed;
 use super::copy_in::RestoreOrder;
 use super::copy_in::RestoreWork;
-
-fn failed(doing: &str) -> impl FnOnce(JobsError) -> FsError {
-    let doing = doing.to_owned();
-    move |error| FsError::failed(doing, error)
-}
 
 /// Whether a restore has begun to stop its node.
 fn has_stopped(folder: &Folder) -> Result<bool, FsError> {

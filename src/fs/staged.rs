@@ -7,7 +7,6 @@
 //! mount lives, and keeps when it is renamed.
 
 use std::ffi::OsString;
-use std::sync::Arc;
 
 use async_trait::async_trait;
 
@@ -42,8 +41,6 @@ pub enum StagedKind {
     Directory,
     /// A file: no bytes are kept, it is read through to the stored object.
     File,
-    /// A symbolic link.
-    Link,
 }
 
 /// What `stat` shows of a staged node.
@@ -74,8 +71,6 @@ pub struct StoredSource {
     pub size: u64,
     /// One node backup in which it was seen; others may hold the same object.
     pub seen_in: NodeBackupId,
-    /// Its path below the node backup: `KEYSPACE/TABLE-ID/[.INDEX/]FILE` or `manifest.json`.
-    pub path: Arc<str>,
 }
 
 /// Where bytes or a link come from.
@@ -101,8 +96,6 @@ pub struct SetAttributes {
     pub size: Option<u64>,
     /// Modification time.
     pub modified: Option<UnixSeconds>,
-    /// Whether an owner or group was set too.
-    pub owner: bool,
 }
 
 /// What the `.medusa/` of a directory below `restore/` or `import/` shows.
@@ -132,9 +125,6 @@ pub trait CopyIn: Send + Sync + 'static {
 
     /// What `stat` shows; none if it has gone.
     fn entry(&self, id: StagedId) -> Option<StagedEntry>;
-
-    /// Where a link leads.
-    fn target(&self, id: StagedId) -> Option<OsString>;
 
     /// Makes a directory.
     async fn mkdir(

@@ -1,7 +1,6 @@
 //! What `stat` shows.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::catalog::FileRef;
 use crate::catalog::MetaObject;
@@ -28,9 +27,7 @@ use super::StagedKind;
 use super::believe;
 use super::facts::DirectoryFacts;
 use super::facts::FileFacts;
-
-/// While calls hang on the share, how long a listing waits for times that it can do without.
-const WITHOUT_TIMES: Duration = Duration::from_millis(900);
+use super::in_time::CALL;
 
 /// What all stored files of a directory have in common.
 #[derive(Debug, Clone, Copy)]
@@ -156,7 +153,7 @@ impl MedusaFs {
     }
 
     /// What the share says of all files of a directory, asked for once. While the share hangs the
-    /// listing is shown with the backup's time instead.
+    /// listing is shown, after the time of a call, with the backup's time instead.
     pub(super) async fn facts_of_all(
         &self,
         files: &FilesView,
@@ -166,7 +163,7 @@ impl MedusaFs {
             return Ok(facts);
         }
         let hangs = self.pool.hung() > 0;
-        let limit = if hangs { WITHOUT_TIMES } else { self.settings.deadline };
+        let limit = if hangs { CALL } else { self.settings.deadline };
         let (catalog, asked) = (self.catalog.clone(), files.clone());
         let doing = format!("for the files of {directory}");
         let read = self.pool.run(limit, doing, move || DirectoryFacts::read(&catalog, &asked));
@@ -196,7 +193,7 @@ impl MedusaFs {
         if listed.modified.is_some() || self.share.read().silent.is_some() {
             return Ok(listed);
         }
-        let limit = if self.pool.hung() > 0 { WITHOUT_TIMES } else { self.settings.deadline };
+        let limit = if self.pool.hung() > 0 { CALL } else { self.settings.deadline };
         let (catalog, of, asked) = (self.catalog.clone(), directory.of.clone(), files.clone());
         let doing = format!("for a file of {directory}");
         let read = move || match asked.at(place) {
@@ -249,7 +246,6 @@ pub(super) fn staged_attr(ino: Ino, entry: &StagedEntry) -> Attr {
         kind: match entry.kind {
             StagedKind::Directory => Kind::Directory,
             StagedKind::File => Kind::File,
-            StagedKind::Link => Kind::Link,
         },
         size: entry.size,
         modified: entry.modified,

@@ -26,12 +26,10 @@ use crate::store::StoreError;
 use crate::view::Tables;
 
 use super::MedusaFs;
+use super::in_time::CALL;
 
 /// A list that is older is made anew when somebody looks.
 const FRESH: Duration = Duration::from_mins(1);
-
-/// For how long whoever looks waits; what is found later is shown to the next.
-const PATIENCE: Duration = Duration::from_millis(900);
 
 /// For how long full backups are looked into at once; the next look goes on with the others.
 const AT_ONCE: Duration = Duration::from_secs(5);
@@ -93,7 +91,7 @@ impl KnownTables {
 }
 
 impl MedusaFs {
-    /// Makes the list anew if it is old.
+    /// Makes the list anew if it is old. What is found too late for a call is shown to the next.
     pub(super) async fn know_tables(&self) {
         let Some(mut turn) = self.tables.turn() else { return };
         let (catalog, state) = (self.catalog.clone(), Arc::clone(&self.tables.state));
@@ -108,7 +106,7 @@ impl MedusaFs {
         };
         let looking = self.on_share("for the names of tables".to_owned(), look);
         // It goes on alone if nobody waits for it.
-        if let Ok(Err(error)) = tokio::time::timeout(PATIENCE, looking).await {
+        if let Ok(Err(error)) = tokio::time::timeout(CALL, looking).await {
             tracing::warn!(%error, "the list of tables is as it was before");
         }
     }

@@ -93,8 +93,8 @@ impl Filesystem for Adapter {
         request: &Request,
         number: INodeNo,
         mode: Option<u32>,
-        uid: Option<u32>,
-        gid: Option<u32>,
+        _uid: Option<u32>,
+        _gid: Option<u32>,
         size: Option<u64>,
         _atime: Option<TimeOrNow>,
         mtime: Option<TimeOrNow>,
@@ -106,8 +106,7 @@ impl Filesystem for Adapter {
         _flags: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
-        let (modified, owner) = (convert::modified(mtime), uid.is_some() || gid.is_some());
-        let set = SetAttributes { mode, size, modified, owner };
+        let set = SetAttributes { mode, size, modified: convert::modified(mtime) };
         let question =
             |fs: Arc<MedusaFs>, caller| async move { fs.setattr(caller, ino(number), set).await };
         self.ask("setattr", request, question, |found| say::attributes(reply, found));
@@ -382,7 +381,7 @@ impl Filesystem for Adapter {
         let listed = say::caught(|| {
             self.fs.list_with_attributes(Handle(handle.0), offset, &mut |next, found, name| {
                 let attr = convert::attr(&found.attr);
-                reply.add(attr.ino, next, name, &found.believe.name, &attr, say::GENERATION)
+                reply.add(attr.ino, next, name, &found.believe.all(), &attr, say::GENERATION)
             })
         });
         match listed {

@@ -179,7 +179,7 @@ async fn keep_up(fs: Arc<MedusaFs>, notifier: Notifier) {
             }
         };
         for one in news {
-            if stale.send(one).is_err() {
+            if stale.send(one).await.is_err() {
                 return;
             }
         }

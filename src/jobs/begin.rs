@@ -6,7 +6,8 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -17,8 +18,11 @@ use crate::observe::ErrorChain;
 
 use super::seen::Seen;
 use super::tidy::{superfluous, sweep};
-use super::unsettled::unsettled;
-use super::{AskedBy, ConfigFrom, Folder, JobRequest, JobsError, Work};
+use super::unsettled::{is_publishing, unsettled};
+use super::{AskedBy, ConfigFrom, Folder, Held, JobRequest, JobsError, Work};
+
+/// How soon a job is tried again that its process, or one that looks whether it lives, still holds.
+const HOLD_AGAIN: Duration = Duration::from_millis(20);
 
 /// All jobs of this host.
 #[derive(Clone)]
@@ -64,7 +68,7 @@ impl Jobs {
         let folder = self.create(work, asked_by, config, asked_at)?;
         if let Err(error) = self.start(&folder) {
             // Whoever asked is told that nothing was begun, so nobody may start it later.
-            if let Err(stays) = self.forget(&folder) {
+            if let Err(stays) = self.take_back(&folder) {
                 tracing::error!(job = %folder.id(), error = %ErrorChain(&stays), "not taken back");
             }
             return Err(error);
@@ -110,12 +114,44 @@ impl Jobs {
         self.start(folder)
     }
 
-    /// Removes the folder of a job that has ended.
+    /// Removes the folders of jobs that have ended, so that their name is free: of all, or of none.
+    /// That of a job that may have left something on a node is withdrawn instead, for nothing else
+    /// knows what there is to be settled. A process that still holds its job is waited for, for
+    /// `patience` at most.
     ///
     /// # Errors
     ///
-    /// [`JobsError::Taken`] if its process is still there.
-    pub fn forget(&self, folder: &Folder) -> Result<(), JobsError> {
+    /// [`JobsError::Taken`] if the process of one is still there, [`JobsError::Unsettled`] if it is
+    /// not known of one whether it has published.
+    pub fn forget(&self, folders: &[Folder], patience: Duration) -> Result<(), JobsError> {
+        let until = Instant::now() + patience;
+        let mut held = Vec::new();
+        for folder in folders {
+            held.push(hold_until(folder, until)?);
+        }
+        let mut ended = Vec::new();
+        for folder in folders {
+            let (journal, status) = (folder.journal()?, folder.status()?);
+            if status.state.outcome().is_none() {
+                return Err(JobsError::Taken(folder.id().clone()));
+            }
+            let left = unsettled(journal.records(), folder.id());
+            if is_publishing(journal.records()) {
+                return Err(JobsError::Unsettled { left: left.join("; ") });
+            }
+            ended.push((folder, status, left.is_empty()));
+        }
+        for (folder, status, is_settled) in ended {
+            if is_settled {
+                self.remove(folder)?;
+            } else {
+                folder.write_status(&JobStatus { withdrawn: true, ..status })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn take_back(&self, folder: &Folder) -> Result<(), JobsError> {
         let _held = folder.hold()?;
         self.remove(folder)
     }
@@ -264,6 +300,7 @@ impl Jobs {
                 unique_bytes: None,
                 nodes: Vec::new(),
                 error: String::new(),
+                withdrawn: false,
             };
             let request = JobRequest {
                 version: 1,
@@ -285,6 +322,17 @@ impl Jobs {
                 }
                 Err(error) => return Err(error),
             }
+        }
+    }
+}
+
+/// Makes the job this process's: one that shows its end holds its folder a moment longer.
+#[expect(clippy::disallowed_methods, reason = "called where it may take a while")]
+fn hold_until(folder: &Folder, until: Instant) -> Result<Held, JobsError> {
+    loop {
+        match folder.hold() {
+            Err(JobsError::Taken(_)) if Instant::now() < until => thread::sleep(HOLD_AGAIN),
+            held => return held,
         }
     }
 }

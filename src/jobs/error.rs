@@ -50,4 +50,10 @@ pub enum JobsError {
     /// Another process does this job already.
     #[error("job {0} is being done by another process")]
     Taken(JobId),
+    /// It is not known whether it has published, so that its name is not free.
+    #[error("{left}")]
+    Unsettled {
+        /// What it may have left, with the command that settles it.
+        left: String,
+    },
 }

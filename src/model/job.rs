@@ -293,6 +293,10 @@ pub struct JobStatus {
     pub nodes: Vec<NodeStatus>,
     /// Why it failed or is held, in words with what to do next; empty if it did not.
     pub error: String,
+    /// Whether its backup was removed while something of it was left on a node: the name is free,
+    /// and the job stays until that is settled.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub withdrawn: bool,
 }
 
 impl JobStatus {

@@ -20,10 +20,6 @@ pub enum State {
     Empty,
     /// A set that lacks files.
     Partial,
-    /// A backup that is on its way out.
-    Deleting,
-    /// An import at work.
-    Importing,
 }
 
 /// What reading `wait` does in a state.
@@ -107,15 +103,12 @@ impl State {
             Self::Damaged => "damaged".to_owned(),
             Self::Empty => "empty".to_owned(),
             Self::Partial => "partial".to_owned(),
-            Self::Deleting => "deleting".to_owned(),
-            Self::Importing => "importing".to_owned(),
         }
     }
 
     /// The state that a word says; none for a word that is none.
     pub fn of_word(word: &str) -> Option<Self> {
-        const OTHERS: [State; 5] =
-            [State::Damaged, State::Empty, State::Partial, State::Deleting, State::Importing];
+        const OTHERS: [State; 3] = [State::Damaged, State::Empty, State::Partial];
         const OF_JOBS: [JobState; 14] = [
             JobState::Pending,
             JobState::Running,
@@ -148,9 +141,7 @@ impl State {
                 | JobState::Stopping
                 | JobState::Placing
                 | JobState::Starting,
-            )
-            | Self::Deleting
-            | Self::Importing => Wait::GoesOn,
+            ) => Wait::GoesOn,
             // A held restore waits for a person, and a script that waits for it would for ever.
             Self::Job(
                 JobState::Held | JobState::Incomplete | JobState::Failed | JobState::Cancelled,

@@ -107,7 +107,7 @@ impl World {
     /// Where a node stands: the newest thing that was done to it.
     pub fn report_of_node(&self, node: &Fqdn) -> Option<Report> {
         let newest = self.jobs.iter().rev().find(|job| {
-            !self.withdrawn.contains(&job.id)
+            !self.is_withdrawn(job)
                 && (job.node.as_ref() == Some(node) || job.nodes.iter().any(|n| n.name == *node))
         });
         if let Some(job) = newest {
@@ -312,6 +312,7 @@ mod tests {
             unique_bytes: None,
             nodes: Vec::new(),
             error: String::new(),
+            withdrawn: false,
         }
     }
 

@@ -143,7 +143,7 @@ impl<'a> Tree<'a> {
                 .into_iter()
                 .map(|node| Self::node_backup(Side::ByBackup, name, node.as_str(), &node))
                 .collect(),
-            ViewPath::Nodes => self.nodes(self.world.nodes(), ViewPath::Node),
+            ViewPath::Nodes => nodes(self.world.nodes(), ViewPath::Node),
             ViewPath::Node(node) => self
                 .world
                 .backups_of(node)
@@ -160,7 +160,7 @@ impl<'a> Tree<'a> {
             | ViewPath::TableNodes(..)
             | ViewPath::TableChoice(..) => self.by_table(path)?,
             ViewPath::Area(area) => {
-                self.nodes(self.world.nodes_to_restore(), |node| ViewPath::AreaNode(*area, node))
+                nodes(self.world.nodes_to_restore(), |node| ViewPath::AreaNode(*area, node))
             }
             ViewPath::AreaNode(..) => Vec::new(),
             ViewPath::Control(owner) => {
@@ -348,15 +348,6 @@ impl<'a> Tree<'a> {
         Some(children)
     }
 
-    #[expect(clippy::unused_self, reason = "one of the tree's levels, as the others are")]
-    fn nodes(
-        &self,
-        nodes: impl IntoIterator<Item = Fqdn>,
-        path: impl Fn(Fqdn) -> ViewPath,
-    ) -> Vec<Child> {
-        nodes.into_iter().map(|node| child(node.as_str(), path(node.clone()))).collect()
-    }
-
     fn node_backup(side: Side, backup: &BackupName, shown: &str, node: &Fqdn) -> Child {
         let of = NodeBackupId::new(backup.clone(), node.clone());
         child(shown, ViewPath::NodeBackup(side, of))
@@ -454,6 +445,10 @@ fn by_table(keyspace: &Keyspace, table: &TableDirectory, of: &NodeBackupId) -> V
         table: table.clone(),
         index: None,
     })
+}
+
+fn nodes(nodes: impl IntoIterator<Item = Fqdn>, path: impl Fn(Fqdn) -> ViewPath) -> Vec<Child> {
+    nodes.into_iter().map(|node| child(node.as_str(), path(node.clone()))).collect()
 }
 
 fn child(name: &str, path: ViewPath) -> Child {

@@ -67,9 +67,10 @@ impl World {
         self.backups.get(name)
     }
 
-    /// The newest job that makes or made a backup of this name.
+    /// The job that makes a backup of this name, else the newest that did: one that was refused for
+    /// another was at work says nothing of that.
     pub fn job_of(&self, name: &BackupName) -> Option<&JobStatus> {
-        self.backup_jobs().rev().find(|job| job.backup == *name)
+        self.backup_jobs().filter(|job| job.backup == *name).reduce(told_by)
     }
 
     /// A job by its id.
@@ -87,8 +88,7 @@ impl World {
     /// Every backup that is shown, by name.
     pub fn backup_names(&self) -> BTreeSet<BackupName> {
         let stored = self.backups.iter().map(|backup| backup.name.clone());
-        let worked_on =
-            self.backup_jobs().filter(|job| self.shows(job)).map(|job| job.backup.clone());
+        let worked_on = self.shown_jobs().map(|job| job.backup.clone());
         let asked = self.asked.iter().map(|asked| asked.name.clone());
         stored.chain(worked_on).chain(asked).collect()
     }
@@ -138,8 +138,7 @@ impl World {
     /// The backups in which a node has a part.
     pub fn backups_of(&self, node: &Fqdn) -> BTreeSet<BackupName> {
         let stored = self.backups.of_node(node).cloned();
-        let worked_on =
-            self.backup_jobs().filter(|job| self.shows(job) && job.node.as_ref() == Some(node));
+        let worked_on = self.shown_jobs().filter(|job| job.node.as_ref() == Some(node));
         let asked = self.asked.iter().filter(|asked| asked.node.as_ref() == Some(node));
         stored
             .chain(worked_on.map(|job| job.backup.clone()))
@@ -216,10 +215,29 @@ impl World {
             && self.job_of(name).is_none_or(|job| job.state.outcome().is_some())
     }
 
+    /// The jobs by which a backup of that name is shown though the share may hold none, oldest
+    /// first.
+    pub fn jobs_shown_as(&self, name: &BackupName) -> Vec<&JobStatus> {
+        self.backup_jobs().filter(|job| job.backup == *name && self.shows(job)).collect()
+    }
+
+    /// Of each name the job that tells of it, if it shows a backup: what is listed can be named.
+    fn shown_jobs(&self) -> impl Iterator<Item = &JobStatus> {
+        let mut of_names: BTreeMap<&BackupName, &JobStatus> = BTreeMap::new();
+        for job in self.backup_jobs() {
+            let told = of_names.entry(&job.backup).or_insert(job);
+            *told = told_by(told, job);
+        }
+        of_names.into_values().filter(|job| self.shows(job))
+    }
+
     fn backup_jobs(&self) -> impl DoubleEndedIterator<Item = &JobStatus> {
-        self.jobs
-            .iter()
-            .filter(|job| job.kind == JobKind::Backup && !self.withdrawn.contains(&job.id))
+        self.jobs.iter().filter(|job| job.kind == JobKind::Backup && !self.is_withdrawn(job))
+    }
+
+    /// Whether what a job made was taken back or removed, so that the tree does not show it.
+    pub(super) fn is_withdrawn(&self, job: &JobStatus) -> bool {
+        job.withdrawn || self.withdrawn.contains(&job.id)
     }
 
     /// A backup that is only a job's is shown while it is made and when it failed; once it is
@@ -239,4 +257,10 @@ impl World {
             self.now.since(at).is_none_or(|seconds| seconds <= UNTIL_SEEN_SECONDS)
         })
     }
+}
+
+/// Of two jobs of one name, which tells where its backup stands.
+fn told_by<'a>(older: &'a JobStatus, newer: &'a JobStatus) -> &'a JobStatus {
+    let is_at_work = |job: &JobStatus| job.state.outcome().is_none();
+    if is_at_work(older) && !is_at_work(newer) { older } else { newer }
 }

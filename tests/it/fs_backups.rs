@@ -8,7 +8,9 @@ use std::time::Duration;
 use medusafs::catalog::Completeness;
 use medusafs::fs::{BackupBy, Caller};
 use medusafs::medusa::Mode;
-use medusafs::model::{Fqdn, JobState, JobStatus, NodeStatus, Outcome, Phase, Progress};
+use medusafs::model::{
+    Fqdn, JobId, JobKind, JobState, JobStatus, NodeStatus, Outcome, Phase, Progress, UnixSeconds,
+};
 use medusafs::view::Rights;
 use nix::errno::Errno;
 
@@ -344,7 +346,51 @@ async fn rmdir_removes_a_failed_backup_only() {
     assert_eq!(rmdir(ME, "new").await, Err(Errno::EPERM));
     assert_eq!(rmdir(ME, "nothing").await, Err(Errno::ENOENT));
     assert_eq!(rmdir(user(9), "failed").await, Err(Errno::EACCES));
+    // Nothing has gone while it is not removed.
+    *eyes.jobs.keeps.lock() = Some("its process has not ended".to_owned());
+    assert_eq!(rmdir(ME, "failed").await, Err(Errno::EBUSY));
+    assert!(eyes.names("backups").await.contains(&"failed".to_owned()));
+    *eyes.jobs.keeps.lock() = None;
     assert_eq!(rmdir(ME, "failed").await, Ok(()));
     assert_eq!(*eyes.jobs.forgotten.lock(), [failed.id]);
     assert!(!eyes.names("backups").await.contains(&"failed".to_owned()));
+}
+
+#[tokio::test]
+async fn a_backup_that_failed_twice_is_removed_at_once_and_its_name_is_free() {
+    let made = Made::usual();
+    let eyes = Eyes::on(&made).await;
+    let of_all = job("failed", JobState::Failed);
+    let again = JobId::new(UnixSeconds(NOW.0 + 1), JobKind::Backup, "failed").unwrap();
+    let of_one = JobStatus {
+        id: again,
+        node: Some(Fqdn::parse("n1").unwrap()),
+        ..job("failed", JobState::Cancelled)
+    };
+    let at_work = JobStatus { state: JobState::Running, ..of_all.clone() };
+    let backups = eyes.ino("backups").await;
+    let rmdir = async || {
+        let removed = eyes.fs.rmdir(ME, backups, OsStr::new("failed")).await;
+        removed.map_err(|error| error.errno())
+    };
+    // The later one was refused by the one that is at work.
+    eyes.jobs.show(vec![at_work, of_one.clone()]);
+    assert_eq!(eyes.text("backups/failed/.medusa/state").await.unwrap(), "running\n");
+    assert_eq!(rmdir().await, Err(Errno::EBUSY));
+    eyes.jobs.show(vec![of_all.clone(), of_one.clone()]);
+    assert_eq!(rmdir().await, Ok(()));
+    assert_eq!(*eyes.jobs.forgotten.lock(), [of_all.id.clone(), of_one.id.clone()]);
+    assert!(!eyes.names("backups").await.contains(&"failed".to_owned()));
+    // Where a later job made it, and somebody has deleted it since, there is none to be seen.
+    let eyes = Eyes::on(&made).await;
+    let made_since = JobStatus { state: JobState::Complete, ..of_one.clone() };
+    eyes.jobs.show(vec![of_all.clone(), made_since]);
+    assert!(!eyes.names("backups").await.contains(&"failed".to_owned()));
+    eyes.mkdir("backups/failed").await.unwrap();
+    // One that left something on a node stays among the jobs, and says so also after a restart.
+    let eyes = Eyes::on(&made).await;
+    eyes.jobs.show(vec![JobStatus { withdrawn: true, ..of_all }]);
+    assert!(!eyes.names("backups").await.contains(&"failed".to_owned()));
+    assert_eq!(eyes.names(".medusa/jobs").await.len(), 1);
+    eyes.mkdir("backups/failed").await.unwrap();
 }

@@ -105,7 +105,6 @@ async fn copy(
             key: wanted.key.clone(),
             size: wanted.size,
             seen_in: NodeBackupId::new(id.backup.clone(), id.node.clone()),
-            path: Arc::from(path.as_str()),
         });
         desk.copies.copy_range(source, 0, handle, 0, u64::MAX).await.map(|_| ())
     } else {

@@ -77,10 +77,6 @@ impl CopyIn for Copies {
         Some(staged.shown(&staged.set.entry(file).ok()?))
     }
 
-    fn target(&self, _id: StagedId) -> Option<OsString> {
-        None
-    }
-
     async fn mkdir(
         &self,
         caller: Caller,

@@ -27,6 +27,7 @@ use super::StagedHandle;
 use super::StagedKind;
 use super::StagedParent;
 use super::in_time;
+use super::read::read_at;
 
 pub use contents::SnapshotFiles;
 pub use copies::{Copies, CopyParts};

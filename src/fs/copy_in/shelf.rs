@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io;
 use std::num::NonZeroUsize;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -31,6 +30,7 @@ use crate::store::StoreError;
 
 use super::FsError;
 use super::SnapshotFiles;
+use super::read_at;
 
 /// What is stored, as far as judging a copy takes it. Where it is not said that it answers from memory, a method may wait
 /// for the share, never longer than the configuration's deadline for each few MiB.
@@ -258,7 +258,7 @@ impl Share {
         let mut at = 0;
         while at < len {
             let piece = PIECE.min(len - at);
-            let read = self.object(key, move |file| bytes_at(file, at, piece)).await?;
+            let read = self.object(key, move |file| read_at(file, at, piece)).await?;
             let came = u64::try_from(read.len()).unwrap_or(u64::MAX);
             if came < piece {
                 return Ok(None);
@@ -273,7 +273,7 @@ impl Share {
         let mut at = start;
         while at < end {
             let piece = PIECE.min(end - at);
-            let read = self.object(key, move |file| bytes_at(file, at, piece)).await?;
+            let read = self.object(key, move |file| read_at(file, at, piece)).await?;
             let came = u64::try_from(read.len()).unwrap_or(u64::MAX);
             if came < piece || read.iter().any(|byte| *byte != 0) {
                 return Ok(false);
@@ -310,23 +310,6 @@ fn is_final(error: &CatalogError) -> bool {
         CatalogError::Damaged(..) => !error.is_retryable(),
         CatalogError::Store(_) | CatalogError::Busy => false,
     }
-}
-
-fn bytes_at(file: &File, offset: u64, len: u64) -> io::Result<Vec<u8>> {
-    let len = usize::try_from(len).map_err(io::Error::other)?;
-    let mut bytes = vec![0; len];
-    let mut filled = 0;
-    while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        let at = offset.saturating_add(u64::try_from(filled).unwrap_or(u64::MAX));
-        match file.read_at(rest, at) {
-            Ok(0) => break,
-            Ok(came) => filled = filled.saturating_add(came),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    bytes.truncate(filled);
-    Ok(bytes)
 }
 
 #[async_trait]
@@ -383,7 +366,7 @@ impl Stored for Share {
             let same = self
                 .object(&key, move |file| {
                     let len = u64::try_from(bytes.len()).map_err(io::Error::other)?;
-                    Ok(bytes_at(file, offset, len)? == *bytes)
+                    Ok(read_at(file, offset, len)? == *bytes)
                 })
                 .await?;
             if same {
@@ -394,6 +377,6 @@ impl Stored for Share {
     }
 
     async fn read(&self, key: &ObjectKey, offset: u64, size: u32) -> Result<Vec<u8>, FsError> {
-        self.object(key, move |file| bytes_at(file, offset, u64::from(size))).await
+        self.object(key, move |file| read_at(file, offset, u64::from(size))).await
     }
 }

@@ -126,6 +126,7 @@ impl Restores {
             unique_bytes: None,
             nodes: Vec::new(),
             error: String::new(),
+            withdrawn: false,
         };
         self.jobs.send_modify(|jobs| Arc::make_mut(jobs).push(job));
     }
@@ -246,7 +247,6 @@ impl CopyDesk {
             key: wanted.key,
             size: wanted.size,
             seen_in: NodeBackupId::new(of.backup.clone(), of.node.clone()),
-            path: Arc::from(path),
         })
     }
 

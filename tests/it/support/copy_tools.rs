@@ -129,12 +129,8 @@ impl<'a> Copy<'a> {
         let closed = copies.flush(handle).await;
         copies.release(handle).await;
         brought.and(closed)?;
-        let times = SetAttributes {
-            mode: Some(0o444),
-            modified: Some(UnixSeconds(77)),
-            owner: true,
-            size: None,
-        };
+        let times =
+            SetAttributes { mode: Some(0o444), modified: Some(UnixSeconds(77)), size: None };
         copies.set_attributes(caller, id, times).await?;
         match self.tool {
             Tool::Rsync | Tool::Gio => {

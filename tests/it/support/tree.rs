@@ -140,6 +140,8 @@ pub(crate) struct HandJobs {
     pub(crate) orders: Mutex<Vec<BackupOrder>>,
     pub(crate) cancelled: Mutex<Vec<JobId>>,
     pub(crate) forgotten: Mutex<Vec<JobId>>,
+    /// If it is there, the reason for which no job is forgotten.
+    pub(crate) keeps: Mutex<Option<String>>,
     pub(crate) ring: Mutex<Option<Vec<Fqdn>>>,
     /// If there is one, this host's disk hangs until its other end is dropped.
     pub(crate) hangs: Mutex<Option<mpsc::Receiver<()>>>,
@@ -153,6 +155,7 @@ impl HandJobs {
             orders: Mutex::default(),
             cancelled: Mutex::default(),
             forgotten: Mutex::default(),
+            keeps: Mutex::default(),
             ring: Mutex::default(),
             hangs: Mutex::default(),
             log,
@@ -182,6 +185,7 @@ pub(crate) fn job(name: &str, state: JobState) -> JobStatus {
         unique_bytes: None,
         nodes: Vec::new(),
         error: String::new(),
+        withdrawn: false,
     }
 }
 
@@ -207,8 +211,11 @@ impl Doing for HandJobs {
         Ok(())
     }
 
-    fn forget(&self, job: &JobId) -> Result<(), FsError> {
-        self.forgotten.lock().push(job.clone());
+    fn forget(&self, jobs: &[JobId]) -> Result<(), FsError> {
+        if let Some(why) = &*self.keeps.lock() {
+            return Err(FsError::Busy(why.clone()));
+        }
+        self.forgotten.lock().extend_from_slice(jobs);
         Ok(())
     }
 
