@@ -60,6 +60,8 @@ pub trait Disk: Send + Sync + Debug {
     fn link(&self, file: &File, to: &Path) -> io::Result<()>;
     /// Begins a file of root alone, where nothing stands.
     fn create(&self, path: &Path) -> io::Result<File>;
+    /// Makes last what has been written so far of a file that was begun.
+    fn flush(&self, file: &File) -> io::Result<()>;
     /// Makes the bytes of a file that was begun last, under this owner.
     fn finish(&self, file: &File, owner: Owner) -> io::Result<()>;
     /// Gives a directory to somebody else.
@@ -202,12 +204,11 @@ impl Disk for LocalDisk {
     }
 
     fn create(&self, path: &Path) -> io::Result<File> {
-        OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(path)
+        Place::of(path)?.open(File::options().write(true).create_new(true).mode(0o600))
+    }
+
+    fn flush(&self, file: &File) -> io::Result<()> {
+        file.sync_data()
     }
 
     fn finish(&self, file: &File, owner: Owner) -> io::Result<()> {

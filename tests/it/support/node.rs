@@ -220,6 +220,17 @@ impl Node {
         self.share.garbles(name);
     }
 
+    /// The backup has a file of so many bytes, of which nothing but the size is recorded. Says where
+    /// it is staged below a data directory.
+    pub(crate) fn share_has_a_large_file(&self, bytes: u64) -> PathBuf {
+        self.share.has_a_large_file(bytes).into()
+    }
+
+    /// The backup's manifest names this file no more; nothing else of it changes.
+    pub(crate) fn share_forgets(&self, name: &str) {
+        self.share.forgets(name);
+    }
+
     pub(crate) fn share_hangs(&self) {
         self.share.hangs();
     }
