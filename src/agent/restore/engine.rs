@@ -326,8 +326,10 @@ impl Engine {
 
     /// Whether the process that runs was drained: it takes no clients any more.
     async fn is_drained(&self) -> Result<bool, RestoreError> {
-        let process = self.tools.daemon.process().await?;
-        Ok(process.is_some() && process == self.story().drained)
+        let daemon = &self.tools.daemon;
+        let process = daemon.process().await?;
+        let was_about_to = process.is_some() && process == self.story().drained;
+        Ok(was_about_to && !daemon.takes_clients().await)
     }
 
     /// Starts Cassandra. One that was drained is ended first, for nothing else makes it serve.

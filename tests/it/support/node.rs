@@ -284,6 +284,7 @@ struct Behaviour {
     serves: bool,
     /// How many processes there have been.
     processes: i32,
+    refuses_to_drain: bool,
     refuses_to_stop: bool,
     refuses_to_start: bool,
     /// For so many looks a process is seen that ends at the fence, whenever one was stopped.
@@ -324,6 +325,10 @@ impl State {
     /// A service manager starts it once more after each stop; it is seen for so many looks.
     pub(crate) fn is_restarted_for(&self, looks: u32) {
         self.behaviour.lock().is_restarted_for = looks;
+    }
+
+    pub(crate) fn refuses_to_drain(&self, refuses: bool) {
+        self.behaviour.lock().refuses_to_drain = refuses;
     }
 
     pub(crate) fn refuses_to_stop(&self, refuses: bool) {
@@ -416,8 +421,15 @@ impl Daemon for PlayedCassandra {
 
     async fn drain(&self, _: Duration) -> Result<(), RestoreError> {
         self.spend()?;
+        if self.state.behaviour.lock().refuses_to_drain {
+            return Err(refusal(&io::Error::other("JMX wants a password")));
+        }
         self.state.behaviour.lock().serves = false;
         Ok(())
+    }
+
+    async fn takes_clients(&self) -> bool {
+        self.state.serves()
     }
 
     async fn unit(&self) -> Option<String> {
