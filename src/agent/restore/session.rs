@@ -160,6 +160,13 @@ impl RestoreSession {
                 "plan again",
             ));
         }
+        let known = mine.as_ref().map(Engine::job).filter(|known| known.order.job == order.job);
+        if known.is_some_and(|known| *known.contents != contents) {
+            return Err(RestoreError::refused(
+                "the backup's manifest is not the one of which files are staged",
+                "take this restore back and plan again",
+            ));
+        }
         if mine.as_ref().is_none_or(|engine| engine.job().order.job != order.job) {
             if mine.as_ref().is_some_and(|engine| engine.story().ending.is_none()) {
                 return Err(RestoreError::Busy("this agent has another restore".to_owned()));
@@ -177,9 +184,7 @@ impl RestoreSession {
         let Some(engine) = mine.as_mut() else {
             return Err(RestoreError::Bug("no engine".to_owned()));
         };
-        if !may_abort(engine.story()) {
-            return Err(RestoreError::Busy("Cassandra was touched already; resume".to_owned()));
-        }
+        refuse_touched(engine.story())?;
         let staged = engine.stage(source, cancelled, listener).await;
         if matches!(staged, Err(RestoreError::CalledOff)) {
             // The lock is kept until it is gone.
@@ -353,6 +358,13 @@ fn may_abort(story: &Story) -> bool {
     !story.touched_cassandra() && story.ending.is_none() && !story.turned_back
 }
 
+fn refuse_touched(story: &Story) -> Result<(), RestoreError> {
+    if may_abort(story) {
+        return Ok(());
+    }
+    Err(RestoreError::Busy("Cassandra was touched already; resume".to_owned()))
+}
+
 /// Writes the order, or finds the one that is there.
 fn begin(
     order: Order,
@@ -365,9 +377,12 @@ fn begin(
     let disk: &dyn Disk = tools.disk.as_ref();
     let first = directories.first()?;
     keep::sweep(directories, &order.job, tools.clock.now(), disk)?;
+    let story = Story::read(&Folder::of(&order.job, first).journal())?;
+    story.as_ref().map_or(Ok(()), refuse_touched)?;
     let known = Job::read(&order.job, first)?;
-    let known = known.filter(|known| *known.contents == contents);
+    let is_another = known.as_ref().is_some_and(|known| *known.contents != contents);
     // What the node was like is written once: later it may be closed.
+    let known = known.filter(|_| !is_another);
     let site = known.map_or_else(|| Site::of(directories), |known| Ok(known.site))?;
     let job = Job { order, site, contents: Arc::new(contents) };
     let reports = report::all(directories)?;
@@ -375,10 +390,11 @@ fn begin(
         let (why, remedy) = obstacle.split_once("; ").unwrap_or((&obstacle, "see its log"));
         return Err(RestoreError::refused(why, remedy));
     }
-    job.first()?.make(disk)?;
-    let touched = Story::read(&job.first()?.journal())?;
-    if touched.as_ref().is_none_or(may_abort) {
-        job.write(disk)?;
+    if is_another {
+        // What has the name and the size of a file of this one would count as staged.
+        keep::forget(&job.order.job, directories, disk)?;
     }
+    job.first()?.make(disk)?;
+    job.write(disk)?;
     Engine::new(job, tools, lock)
 }
