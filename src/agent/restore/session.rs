@@ -27,6 +27,7 @@ use super::source::{Source, Sources};
 use super::sweeping::Sweeping;
 use crate::model::{JobId, Md5};
 use crate::observe::ErrorChain;
+use crate::store::{Kind, StoreError};
 use crate::tasks::within;
 
 /// How long the node's lock is waited for.
@@ -129,13 +130,17 @@ impl RestoreSession {
     ) -> Result<(Arc<dyn Source>, Md5, Contents), RestoreError> {
         let (sources, of) = (Arc::clone(&self.sources), order.clone());
         let read = blocking(move || {
-            let source = sources.of(&of).map_err(RestoreError::Backup)?;
-            let (md5, contents) = source.contents().map_err(RestoreError::Backup)?;
+            let source = sources.of(&of).map_err(RestoreError::backup)?;
+            let (md5, contents) = source.contents().map_err(RestoreError::backup)?;
             Ok((source, md5, contents))
         });
         let limit = Duration::from_secs(order.share_seconds);
         let read = within(limit, "for the share to give the manifest", read).await;
-        read.map_err(|slow| RestoreError::Backup(slow.into()))?
+        read.map_err(|slow| {
+            let (kind, source) = (Kind::TimedOut, Some(std::io::Error::other(slow)));
+            let what = format!("the manifest of {} in {}", order.node, order.backup);
+            RestoreError::Backup(StoreError { kind, doing: "read", what, source }.into())
+        })?
     }
 
     async fn plan(&self, order: &Order) -> Result<PlanFacts, RestoreError> {
