@@ -68,6 +68,8 @@ pub trait Disk: Send + Sync + Debug {
     fn give(&self, path: &Path, owner: Owner) -> io::Result<()>;
     /// Adds a line to a file, made if it is not there, and makes it last.
     fn append(&self, path: &Path, line: &[u8]) -> io::Result<()>;
+    /// Adds a line that a power cut may take, and waits for no disk.
+    fn note(&self, path: &Path, line: &[u8]) -> io::Result<()>;
     /// Writes a small file as a whole: either the old or the new content lasts.
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
     /// Cuts a file to `length` bytes.
@@ -221,14 +223,11 @@ impl Disk for LocalDisk {
     }
 
     fn append(&self, path: &Path, line: &[u8]) -> io::Result<()> {
-        let mut file = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(path)?;
-        file.write_all(line)?;
-        file.sync_data()
+        append(path, line)?.sync_data()
+    }
+
+    fn note(&self, path: &Path, line: &[u8]) -> io::Result<()> {
+        append(path, line).map(drop)
     }
 
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {

@@ -166,9 +166,15 @@ impl Disk for MortalDisk {
     }
 
     fn append(&self, path: &Path, line: &[u8]) -> io::Result<()> {
+        self.0.wait_to_append()?;
         let half = &line[..line.len() / 2];
         self.0.spend_or(|| LocalDisk.append(path, half).unwrap())?;
         LocalDisk.append(path, line)
+    }
+
+    fn note(&self, path: &Path, line: &[u8]) -> io::Result<()> {
+        self.0.spend()?;
+        LocalDisk.note(path, line)
     }
 
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
