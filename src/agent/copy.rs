@@ -23,8 +23,8 @@ const BUFFER: usize = 256 << 10;
 
 /// A thread brings so many files, or so many bytes, to disk together. A file system writes many
 /// files' worth of its own records for little more than the price of one.
-const BATCH_FILES: usize = 32;
-const BATCH_BYTES: u64 = 64 << 20;
+pub(super) const BATCH_FILES: usize = 32;
+pub(super) const BATCH_BYTES: u64 = 64 << 20;
 
 /// A file and where its content is to go.
 #[derive(Debug)]

@@ -99,10 +99,10 @@ impl From<AgentError> for Fault {
     }
 }
 
-const HANGS: &str =
+pub(super) const HANGS: &str =
     "see whether the share's server answers, and whether this node's mount of it hangs";
 
-fn of_store(kind: Kind) -> (FaultKind, &'static str) {
+pub(super) fn of_store(kind: Kind) -> (FaultKind, &'static str) {
     match kind {
         Kind::Full => (FaultKind::ShareFull, "free space on the share, or raise the quota"),
         Kind::Denied => (
@@ -124,7 +124,7 @@ fn of_store(kind: Kind) -> (FaultKind, &'static str) {
     }
 }
 
-fn of_node(kind: io::ErrorKind) -> (FaultKind, &'static str) {
+pub(super) fn of_node(kind: io::ErrorKind) -> (FaultKind, &'static str) {
     match kind {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             (FaultKind::NodeFull, "free space on the node's disk")

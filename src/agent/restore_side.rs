@@ -1,10 +1,11 @@
 //! The restore's own session, in the words of this conversation.
 
+use std::error::Error;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::error::AgentError;
+use super::error::{AgentError, HANGS, of_node, of_store};
 use super::protocol::{Fault, FaultKind, Hello, NodeStep, RestoreReply, RestoreRequest};
 use super::restore::{
     Listener, LiveCassandra, LocalDisk, OnTheShare, RestoreError, RestoreSession, Tools,
@@ -12,8 +13,9 @@ use super::restore::{
 };
 use super::task::Task;
 use crate::cassandra::{CassandraYaml, Nodetool};
+use crate::catalog::CatalogError;
 use crate::model::{Clock, Progress};
-use crate::observe::ErrorChain;
+use crate::store::{Kind, StoreError};
 
 /// What a conversation may ask about restores.
 pub(super) struct RestoreSide(RestoreSession);
@@ -74,25 +76,100 @@ impl Listener for Told {
     }
 }
 
+/// What helps where a backup has lost something.
+const ANOTHER: &str = "restore another backup, or make a new one";
+
 impl From<RestoreError> for Fault {
-    /// What to do stands in the error's own words, where there is something.
+    /// What to do stands in the error's own words, or follows from what the share or the disk said.
     fn from(error: RestoreError) -> Self {
-        let kind = match &error {
-            RestoreError::Refused { .. } => FaultKind::Refused,
-            RestoreError::Busy(_) => FaultKind::Busy,
-            RestoreError::Share { .. } => FaultKind::ShareHangs,
-            RestoreError::Backup(_) | RestoreError::Damaged { .. } => FaultKind::Damaged,
-            RestoreError::Disk { source, .. } => match source.kind() {
-                std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
-                    FaultKind::NodeFull
-                }
-                _ => FaultKind::NodeFiles,
-            },
-            RestoreError::Cassandra { .. } => FaultKind::CassandraDown,
-            RestoreError::Unexpected { .. } => FaultKind::NodeFiles,
-            RestoreError::CalledOff => FaultKind::Cancelled,
-            RestoreError::Bug(_) => FaultKind::Bug,
+        let (kind, remedy) = match &error {
+            RestoreError::Refused { .. } => (FaultKind::Refused, ""),
+            RestoreError::Busy(_) => (FaultKind::Busy, ""),
+            RestoreError::Share { source, .. } => {
+                of_share(source.as_ref()).unwrap_or((FaultKind::ShareHangs, HANGS))
+            }
+            RestoreError::Backup(source) => {
+                of_share(source.as_ref()).unwrap_or((FaultKind::Damaged, ANOTHER))
+            }
+            RestoreError::Damaged { .. } => (FaultKind::Damaged, ANOTHER),
+            RestoreError::Disk { source, .. } => of_node(source.kind()),
+            RestoreError::Cassandra { .. } => (FaultKind::CassandraDown, ""),
+            RestoreError::Unexpected { .. } => (FaultKind::NodeFiles, ""),
+            RestoreError::CalledOff => (FaultKind::Cancelled, ""),
+            RestoreError::Bug(_) => (FaultKind::Bug, ""),
         };
-        Self { kind, what: ErrorChain(&error).to_string(), remedy: String::new() }
+        Self::new(kind, &error, remedy)
+    }
+}
+
+/// Of an error of the share, while a backup is read.
+fn of_share(error: &(dyn Error + 'static)) -> Option<(FaultKind, &'static str)> {
+    let store = match (error.downcast_ref(), error.downcast_ref()) {
+        (Some(store), _) | (None, Some(CatalogError::Store(store))) => store,
+        (None, Some(catalog)) if catalog.is_retryable() => {
+            return Some((FaultKind::ShareHangs, HANGS));
+        }
+        _ => return None,
+    };
+    let StoreError { kind, .. } = store;
+    Some(match kind {
+        Kind::NotFound => (
+            FaultKind::Missing,
+            "see that the share is mounted on this node; if it is, the backup has lost this: \
+             restore another one, or make a new one",
+        ),
+        Kind::Denied => (
+            FaultKind::ShareRefuses,
+            "root must be able to read there: see root_squash in the export, and its owner and mode",
+        ),
+        kind => of_store(*kind),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ObjectKey;
+    use test_case::test_case;
+
+    #[test_case(libc::ENOENT, FaultKind::Missing, "restore another one"; "a lost file")]
+    #[test_case(libc::EACCES, FaultKind::ShareRefuses, "root_squash"; "a file that may not be read")]
+    #[test_case(libc::EIO, FaultKind::ShareHangs, "server answers"; "a share that gives up")]
+    fn what_the_share_said_of_a_file_tells_what_to_do(errno: i32, kind: FaultKind, remedy: &str) {
+        let key = ObjectKey::parse("node1/data/shop/orders-1/oa-1-big-Data.db").unwrap();
+        let store = || {
+            let said = std::io::Error::from_raw_os_error(errno);
+            StoreError::while_using("read", &key, said)
+        };
+        let of_a_file = RestoreError::Share { key: key.clone(), source: store().into() };
+        let of_a_manifest = RestoreError::Backup(CatalogError::Store(store()).into());
+        for error in [of_a_file, of_a_manifest] {
+            let fault = Fault::from(error);
+            assert_eq!(fault.kind, kind, "{fault}");
+            assert!(fault.remedy.contains(remedy), "{fault}");
+        }
+    }
+
+    #[test]
+    fn who_meets_damage_or_a_full_disk_is_told_what_to_do() {
+        let key = ObjectKey::parse("node1/data/x").unwrap();
+        let fault = Fault::from(RestoreError::Damaged { key, why: "it is short".to_owned() });
+        assert_eq!((fault.kind, fault.remedy.as_str()), (FaultKind::Damaged, ANOTHER));
+        let full = std::io::Error::from_raw_os_error(libc::ENOSPC);
+        let fault = Fault::from(RestoreError::disk("write", "/data".as_ref())(full));
+        assert_eq!(fault.kind, FaultKind::NodeFull);
+        assert!(fault.remedy.contains("free space"), "{fault}");
+    }
+
+    #[test]
+    fn what_a_source_refuses_is_refused() {
+        let own = RestoreError::refused("it changed", "plan again");
+        let fault = Fault::from(RestoreError::backup(own.into()));
+        assert_eq!(
+            (fault.kind, fault.what.as_str()),
+            (FaultKind::Refused, "it changed; plan again")
+        );
+        let fault = Fault::from(RestoreError::backup("it is garbled".into()));
+        assert_eq!((fault.kind, fault.remedy.as_str()), (FaultKind::Damaged, ANOTHER));
     }
 }

@@ -4,14 +4,16 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use medusafs::agent::restore::protocol::{Reached, RestoreRequest};
 use medusafs::agent::restore::{Listener, Order, OtherKeyspaces, RestoreError};
 use medusafs::model::{JobId, JobState};
 use tokio_util::sync::CancellationToken;
 
+use crate::support::mortal::Life;
 use crate::support::node::{CASSANDRA, Node};
-use crate::support::restoring::{JOB, NobodyListens, immortal, job, order, until};
+use crate::support::restoring::{Agent, JOB, NobodyListens, immortal, job, order, until};
 
 #[tokio::test]
 async fn a_restore_brings_back_the_backup_and_an_undo_what_was_there() {
@@ -119,6 +121,90 @@ async fn another_manifest_than_the_planned_one_is_refused() {
         immortal(&node).stage(&other).await,
         Err(RestoreError::Refused { .. } | RestoreError::Busy(_))
     ));
+}
+
+#[tokio::test]
+async fn a_stage_of_another_manifest_begins_anew() {
+    let node = Node::with_two_disks();
+    immortal(&node).stage(&order(JOB)).await.unwrap();
+    let of_the_index = |number| node.job_folder(number).join("stage/shop/orders-1/.by_city");
+    assert!([0, 1].into_iter().any(|number| of_the_index(number).exists()));
+    node.share_forgets(".by_city/oa-1-big-Data.db");
+    let staged = immortal(&node).stage(&order(JOB)).await.unwrap();
+    assert_eq!(staged.kept_files, 0, "what has the same size may be another file");
+    assert!([0, 1].into_iter().all(|number| !of_the_index(number).exists()));
+}
+
+#[tokio::test]
+async fn one_conversation_stages_one_manifest() {
+    let node = Node::with_two_disks();
+    let agent = immortal(&node);
+    agent.stage(&order(JOB)).await.unwrap();
+    node.share_forgets(".by_city/oa-1-big-Data.db");
+    let error = agent.stage(&order(JOB)).await.unwrap_err();
+    assert!(matches!(error, RestoreError::Refused { .. }), "{error:?}");
+    agent.report(RestoreRequest::Abort { job: job() }).await.unwrap();
+    agent.stage(&order(JOB)).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_the_backup_does_not_hold_is_not_placed() {
+    let node = Node::with_two_disks();
+    let agent = immortal(&node);
+    agent.stage(&order(JOB)).await.unwrap();
+    let stage = node.job_folder(0).join("stage");
+    let keyspace = fs::read_dir(&stage).unwrap().next().unwrap().unwrap().path();
+    fs::write(keyspace.join("oa-7-big-Data.db"), "somebody else's").unwrap();
+    let error = agent.swap(Reached::Started).await.unwrap_err();
+    assert!(error.to_string().contains("oa-7-big-Data.db"), "{error}");
+    assert!(node.cassandra().serves() && node.fence().is_none());
+}
+
+#[tokio::test]
+async fn of_a_large_file_no_more_than_a_batch_waits_for_the_disk() {
+    let node = Node::with_two_disks();
+    let path = node.share_has_a_large_file(130 << 20);
+    let agent = immortal(&node);
+    agent.stage(&order(JOB)).await.unwrap();
+    assert_eq!(agent.life.flushes(), 2);
+    let staged = [0, 1].map(|number| node.job_folder(number).join("stage").join(&path));
+    let lengths = staged.iter().filter_map(|path| Some(fs::metadata(path).ok()?.len()));
+    assert_eq!(lengths.collect::<Vec<_>>(), [130 << 20]);
+}
+
+#[tokio::test]
+async fn a_disk_that_is_slow_to_take_a_line_keeps_nobody_else_waiting() {
+    let node = Node::with_two_disks();
+    let agent = Agent::born(&node, Life::slow());
+    let order = order(JOB);
+    let letting = async {
+        loop {
+            agent.life.lets_append();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! {
+        report = agent.restore(&order) => assert_eq!(report.unwrap().state, JobState::Done),
+        () = letting => {}
+    }
+    node.assert_restored();
+}
+
+#[tokio::test]
+async fn a_live_file_that_cannot_be_opened_is_copied_instead() {
+    let node = Node::with_two_disks();
+    node.share_hangs();
+    let agent = immortal(&node);
+    let order = order(JOB);
+    let (staged, ()) = tokio::join!(agent.stage(&order), async {
+        // By then it was seen, and its SSTable waits for its digest.
+        until(|| node.job_folder(1).join("part").exists()).await;
+        let live = node.data(1).join("shop/orders-1/oa-1-big-Data.db");
+        fs::remove_file(&live).unwrap();
+        fs::create_dir(&live).unwrap();
+        node.share_answers_again();
+    });
+    assert_eq!(staged.unwrap().linked_files, 1, "its Statistics.db alone");
 }
 
 #[tokio::test]

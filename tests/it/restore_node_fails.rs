@@ -54,6 +54,22 @@ async fn a_cassandra_that_does_not_stop_is_told_of_as_drained_and_serves_in_the_
 }
 
 #[tokio::test]
+async fn a_cassandra_that_refused_drain_and_stop_serves_and_is_not_said_to_be_out_of_service() {
+    let node = Node::with_two_disks();
+    let before = node.tree();
+    let agent = immortal(&node);
+    agent.stage(&order(JOB)).await.unwrap();
+    node.cassandra().refuses_to_drain(true);
+    node.cassandra().refuses_to_stop(true);
+    let error = agent.swap(Reached::Started).await.unwrap_err();
+    assert!(!error.to_string().contains("out of service"), "{error}");
+    assert!(node.cassandra().serves() && node.fence().is_none());
+    agent.undo().await.unwrap();
+    assert!(node.cassandra().serves());
+    assert_eq!(node.tree(), before);
+}
+
+#[tokio::test]
 async fn a_cassandra_that_ends_after_a_failed_stop_is_started_by_an_undo() {
     let node = Node::with_two_disks();
     let agent = immortal(&node);

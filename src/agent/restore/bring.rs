@@ -1,7 +1,7 @@
 //! One thread's part of a stage: file by file, those that are copied brought to disk together.
 
-use std::fs::{self, File};
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -17,15 +17,11 @@ use super::order::{BackupFile, Job};
 use super::proof::{self, CopyError, Expected, Sureness};
 use super::source::Source;
 use super::space;
-use super::{Limit, LiveFile};
+use super::{BATCH_BYTES, BATCH_FILES, Limit, LiveFile};
+use crate::store::StoreError;
 
-/// A thread brings so many files, or so many bytes, to disk together. A file system writes many
-/// files' worth of its own records for little more than the price of one.
-const BATCH_FILES: usize = 32;
-const BATCH_BYTES: u64 = 64 << 20;
-
-/// How many bytes one thread copies before it looks at the disk's free space again.
-const LOOK_EVERY: u64 = 64 << 20;
+/// No `Digest.crc32` is longer, whatever a manifest says.
+const DIGEST_BYTES: u64 = 64;
 
 /// What all threads of a stage share.
 pub(super) struct Work {
@@ -191,8 +187,7 @@ impl Work {
             None
         };
         if is_digest {
-            let text = fs::read(&read_from).map_err(RestoreError::disk("read", &read_from))?;
-            *crc = proof::digest_value(&text);
+            *crc = digest(&read_from).map_err(RestoreError::disk("read", &read_from))?;
         }
         Ok(result)
     }
@@ -200,17 +195,13 @@ impl Work {
     /// Links a file that Cassandra has, if it is the backup's. Cassandra never changes a file in
     /// place: it writes a new one and renames (Statistics.db), or removes.
     fn link(&self, live: &Path, target: &Path, expected: &Expected) -> Result<bool, RestoreError> {
-        let mut file = match LiveFile::open(live) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-            Err(error) => return Err(RestoreError::disk("open", live)(error)),
-        };
+        // Compacted away meanwhile; or a bad sector, which is a reason to restore, not to give up.
+        let Ok(mut file) = LiveFile::open(live) else { return Ok(false) };
         let step = |_| self.wanted().map_err(|_told| io::ErrorKind::Interrupted.into());
         match proof::is_same(|buffer| file.read(buffer), expected, step) {
             Ok(false) => return Ok(false),
             Ok(true) => self.wanted()?,
             Err(_) if self.cancelled.is_cancelled() => return Err(RestoreError::CalledOff),
-            // A bad sector is a reason to restore, not to give up.
             Err(_) => return Ok(false),
         }
         match self.disk.link(file.file(), target) {
@@ -236,25 +227,33 @@ impl Work {
         expected: &Expected,
     ) -> Result<(File, Sureness), RestoreError> {
         let share = |source| RestoreError::Share { key: file.key.clone(), source };
-        let mut from = self.source.open(&file.key).map_err(share)?;
+        let from = self.source.open(&file.key).map_err(share)?;
         self.wanted()?;
         space::still_has_room(directory)?;
-        let mut to = self.disk.create(part).map_err(RestoreError::disk("write", part))?;
-        let mut since_look = 0_u64;
-        let copied = proof::copy(&mut from, &mut to, expected, |bytes| {
+        let to = self.disk.create(part).map_err(RestoreError::disk("write", part))?;
+        let mut unsynced = 0_u64;
+        let copied = proof::copy(&mut &from, &mut &to, expected, |bytes| {
             self.moved_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
             self.limit.take_while(bytes, || self.wanted())?;
-            since_look = since_look.saturating_add(bytes as u64);
-            if since_look >= LOOK_EVERY {
-                since_look = 0;
+            // As in a backup: of a large file no more than this waits in memory, where it would
+            // drive out what Cassandra reads, and would have the last sync take minutes, as if the
+            // share hung.
+            if unsynced >= BATCH_BYTES {
+                unsynced = 0;
+                self.disk.flush(&to).map_err(RestoreError::disk("write", part))?;
+                forget(&to);
+                forget(&from);
                 space::still_has_room(directory)?;
             }
+            unsynced = unsynced.saturating_add(bytes as u64);
             self.wanted()
         });
         let sureness = match copied {
             Ok(Ok(sureness)) => sureness,
             Ok(Err(why)) => return Err(RestoreError::Damaged { key: file.key.clone(), why }),
-            Err(CopyError::Read(error)) => return Err(share(error.into())),
+            Err(CopyError::Read(error)) => {
+                return Err(share(StoreError::while_using("read", &file.key, error).into()));
+            }
             Err(CopyError::Write(error)) => return Err(RestoreError::disk("write", part)(error)),
             Err(CopyError::Stopped(why)) => return Err(why),
         };
@@ -265,9 +264,31 @@ impl Work {
     }
 }
 
+/// The checksum in a `Digest.crc32`, if there is one.
+fn digest(path: &Path) -> io::Result<Option<u32>> {
+    let mut text = Vec::new();
+    File::open(path)?.take(DIGEST_BYTES).read_to_end(&mut text)?;
+    Ok(proof::digest_value(&text))
+}
+
 /// Lets the kernel drop a file's pages as far as they are on disk.
 fn forget(file: &File) {
     if let Err(error) = fadvise(file, 0, None, Advice::DontNeed) {
         tracing::trace!(%error, "pages are kept");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_what_a_manifest_calls_a_digest_little_is_read() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("oa-1-big-Digest.crc32");
+        std::fs::write(&path, "3064822\n").unwrap();
+        assert_eq!(digest(&path).unwrap(), Some(3_064_822));
+        File::options().write(true).open(&path).unwrap().set_len(1 << 42).unwrap();
+        assert_eq!(digest(&path).unwrap(), None);
     }
 }

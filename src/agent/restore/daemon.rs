@@ -24,6 +24,9 @@ pub trait Daemon: Send + Sync {
     /// Has it write everything to its data files and serve no more, within `limit`.
     async fn drain(&self, limit: Duration) -> Result<(), RestoreError>;
 
+    /// Whether it serves: clients can connect.
+    async fn takes_clients(&self) -> bool;
+
     /// What the service manager calls it and nothing else, if there is one that can be told not to
     /// start it.
     async fn unit(&self) -> Option<String>;

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -49,7 +50,9 @@ pub struct Tools {
 /// One job on one node, with the node's lock.
 pub(super) struct Engine {
     job: Arc<Job>,
-    journal: Journal,
+    journal: Arc<Mutex<Journal>>,
+    /// What the journal tells.
+    story: Story,
     tools: Tools,
     staged: Staged,
     _lock: NodeLock,
@@ -74,7 +77,7 @@ impl Log {
     fn write(&self, text: &str) {
         let line = format!("{} {text}\n", self.tools.clock.now());
         // The journal is what counts; a log that cannot be written stops nothing.
-        drop(self.tools.disk.append(&self.folder.log(), line.as_bytes()));
+        drop(self.tools.disk.note(&self.folder.log(), line.as_bytes()));
     }
 }
 
@@ -100,7 +103,21 @@ impl Engine {
         let path = job.first()?.journal();
         let (disk, clock) = (Arc::clone(&tools.disk), Arc::clone(&tools.clock));
         let journal = Journal::open(path, &job.order.job, disk, clock)?;
-        Ok(Self { job: Arc::new(job), journal, tools, staged: Staged::default(), _lock: lock })
+        let (job, story, staged) = (Arc::new(job), journal.story().clone(), Staged::default());
+        let journal = Arc::new(Mutex::new(journal));
+        Ok(Self { job, journal, story, tools, staged, _lock: lock })
+    }
+
+    /// Adds a line to the journal, which a busy disk may take seconds to make last.
+    async fn write(&mut self, entry: Entry) -> Result<(), RestoreError> {
+        let journal = Arc::clone(&self.journal);
+        let told = blocking(move || {
+            let mut journal = journal.lock();
+            journal.write(entry)?;
+            Ok(journal.story().clone())
+        });
+        self.story = told.await?;
+        Ok(())
     }
 
     /// The job.
@@ -116,7 +133,7 @@ impl Engine {
 
     /// What has been done.
     pub(super) fn story(&self) -> &Story {
-        self.journal.story()
+        &self.story
     }
 
     /// Where it stands.
@@ -137,13 +154,13 @@ impl Engine {
         listener: &Arc<dyn Listener>,
     ) -> Result<Staged, RestoreError> {
         let log = Arc::new(self.log(listener)?);
-        self.journal.write(Entry::Asked(Reached::Staged))?;
-        self.begin(NodeStep::Stage, log.as_ref())?;
+        self.write(Entry::Asked(Reached::Staged)).await?;
+        self.begin(NodeStep::Stage, log.as_ref()).await?;
         let (job, disk) = (Arc::clone(&self.job), Arc::clone(&self.tools.disk));
         let (cancelled, hears) = (cancelled.clone(), Arc::clone(&log));
         let done =
             blocking(move || stage::stage(&job, &source, &disk, &cancelled, hears.as_ref())).await;
-        self.staged = self.end(NodeStep::Stage, done, log.as_ref())?;
+        self.staged = self.end(NodeStep::Stage, done, log.as_ref()).await?;
         Ok(self.staged.clone())
     }
 
@@ -170,14 +187,14 @@ impl Engine {
         if self.story().ending.is_some() {
             return Ok(());
         }
-        self.journal.write(Entry::Asked(until))?;
+        self.write(Entry::Asked(until)).await?;
         for milestone in Reached::ALL.into_iter().filter(|milestone| *milestone <= until) {
             for step in milestone.steps() {
                 self.step(*step, &log).await?;
             }
         }
         if until == Reached::Started {
-            self.journal.write(Entry::Finished(Ending::Done))?;
+            self.write(Entry::Finished(Ending::Done)).await?;
             log.note("the restore is done");
         }
         Ok(())
@@ -190,7 +207,7 @@ impl Engine {
             return Ok(());
         }
         if !self.story().turned_back {
-            self.journal.write(Entry::TurnedBack)?;
+            self.write(Entry::TurnedBack).await?;
         }
         for step in WAY_BACK {
             // Nothing to give back, and no reason to stop what runs.
@@ -199,29 +216,29 @@ impl Engine {
                 self.step(step, &log).await?;
             }
         }
-        self.journal.write(Entry::Finished(Ending::Undone))?;
+        self.write(Entry::Finished(Ending::Undone)).await?;
         log.note("the restore is undone");
         Ok(())
     }
 
-    fn begin(&mut self, step: NodeStep, log: &Log) -> Result<(), RestoreError> {
-        self.journal.write(Entry::Began(step))?;
+    async fn begin(&mut self, step: NodeStep, log: &Log) -> Result<(), RestoreError> {
+        self.write(Entry::Began(step)).await?;
         log.step(step);
         Ok(())
     }
 
-    fn end<T>(
+    async fn end<T>(
         &mut self,
         step: NodeStep,
         done: Result<T, RestoreError>,
         log: &Log,
     ) -> Result<T, RestoreError> {
         match &done {
-            Ok(_) => self.journal.write(Entry::Ended(step))?,
+            Ok(_) => self.write(Entry::Ended(step)).await?,
             Err(error) => {
                 let why = ErrorChain(error).to_string();
                 log.note(&why);
-                self.journal.write(Entry::Failed { step, why })?;
+                self.write(Entry::Failed { step, why }).await?;
             }
         }
         done
@@ -234,17 +251,17 @@ impl Engine {
         let is_first = matches!(step, NodeStep::Fence | NodeStep::Drain);
         if is_first && self.story().cassandra_ran.is_none() {
             let runs = self.tools.daemon.is_running().await?;
-            self.journal.write(Entry::CassandraRan(runs))?;
+            self.write(Entry::CassandraRan(runs)).await?;
         }
-        let done = match self.begin(step, log) {
+        let done = match self.begin(step, log).await {
             Ok(()) => self.act(step, log).await,
             Err(error) => Err(error),
         };
-        match self.end(step, done, log) {
+        match self.end(step, done, log).await {
             Err(error) if self.may_be_left_alone(step) => {
                 match self.leave_alone(step, &error, log).await {
                     Ok(()) => Err(error),
-                    Err(worse) => Err(self.out_of_service(step, &error, &worse, log)),
+                    Err(worse) => Err(self.out_of_service(step, &error, &worse, log).await),
                 }
             }
             ended => ended,
@@ -280,7 +297,7 @@ impl Engine {
         log: &Log,
     ) -> Result<(), RestoreError> {
         self.open().await?;
-        let mut written = self.journal.write(Entry::Unfenced);
+        let mut written = self.write(Entry::Unfenced).await;
         if self.story().cassandra_ran == Some(true) {
             // What has just been given all its time to end is not told to once more.
             if step == NodeStep::Stop && self.is_drained().await? {
@@ -293,7 +310,9 @@ impl Engine {
         let why = ErrorChain(error).to_string();
         // In this order: the failure tells why, and no step is at work any more.
         for entry in [Entry::Failed { step, why }, Entry::LeftAlone] {
-            written = written.and_then(|()| self.journal.write(entry));
+            if written.is_ok() {
+                written = self.write(entry).await;
+            }
         }
         if let Err(unwritten) = written {
             log.note(&ErrorChain(&unwritten).to_string());
@@ -304,7 +323,7 @@ impl Engine {
 
     /// The error of a stop that failed and could not be taken back: what a person must know is that
     /// the node does not serve.
-    fn out_of_service(
+    async fn out_of_service(
         &mut self,
         step: NodeStep,
         error: &RestoreError,
@@ -321,14 +340,17 @@ impl Engine {
         );
         log.note(&why);
         // What could not be written is told all the same.
-        drop(self.journal.write(Entry::Failed { step, why: why.clone() }));
+        drop(self.write(Entry::Failed { step, why: why.clone() }).await);
         RestoreError::cassandra(why)
     }
 
-    /// Whether the process that runs was drained: it takes no clients any more.
+    /// Whether the process that runs was drained: it takes no clients any more. The journal says
+    /// that it was about to be; nodetool may have refused to.
     async fn is_drained(&self) -> Result<bool, RestoreError> {
-        let process = self.tools.daemon.process().await?;
-        Ok(process.is_some() && process == self.story().drained)
+        let daemon = &self.tools.daemon;
+        let process = daemon.process().await?;
+        let was_about_to = process.is_some() && process == self.story().drained;
+        Ok(was_about_to && !daemon.takes_clients().await)
     }
 
     /// Starts Cassandra. One that was drained is ended first, for nothing else makes it serve.
@@ -383,7 +405,7 @@ impl Engine {
                 self.on_disk(fence::put_up).await?;
                 // While it runs: afterwards nothing tells what the service manager calls it.
                 if let Some(unit) = daemon.unit().await {
-                    self.journal.write(Entry::Barred(unit))?;
+                    self.write(Entry::Barred(unit)).await?;
                 }
                 Ok(())
             }
@@ -403,7 +425,7 @@ impl Engine {
                 if self.story().originals.is_none() {
                     let job = Arc::clone(&self.job);
                     let found = blocking(move || swap::originals(&job)).await?;
-                    self.journal.write(Entry::Originals(found))?;
+                    self.write(Entry::Originals(found)).await?;
                 }
                 let originals = self.story().originals.clone().unwrap_or_default();
                 self.on_disk(move |job, disk| swap::set_aside(job, &originals, disk)).await
@@ -449,7 +471,7 @@ impl Engine {
             log.note("Cassandra does not run: there is nothing to drain");
             return Ok(());
         };
-        self.journal.write(Entry::Draining(process))?;
+        self.write(Entry::Draining(process)).await?;
         let limit = Duration::from_secs(self.job.order.drain_seconds);
         if let Err(error) = self.tools.daemon.drain(limit).await {
             // The stop drains too; and what is not drained is in the commit log, which is kept.

@@ -23,7 +23,8 @@ pub enum RestoreError {
     /// Another restore works on this node, or the job is at something else.
     #[error("{0}")]
     Busy(String),
-    /// The share did not give a file; worth another try.
+    /// The share did not give a file. Why may be a [`StoreError`](crate::store::StoreError), which
+    /// says whether another try is worth it.
     #[error("cannot read {key} of the backup")]
     Share {
         /// The stored object.
@@ -32,7 +33,8 @@ pub enum RestoreError {
         #[source]
         source: Cause,
     },
-    /// The backup itself could not be read or understood.
+    /// The backup itself could not be read or understood. Why may be a `StoreError` or a
+    /// [`CatalogError`](crate::catalog::CatalogError).
     #[error("cannot read what the backup holds")]
     Backup(#[source] Cause),
     /// What the share gave is not what the backup recorded; another try gives the same.
@@ -88,6 +90,11 @@ impl RestoreError {
         path: &'a Path,
     ) -> impl FnOnce(io::Error) -> Self + 'a {
         move |source| Self::Disk { doing, path: path.to_owned(), source }
+    }
+
+    /// What kept a source from saying what a backup holds: an error of this kind stays what it is.
+    pub(crate) fn backup(why: Cause) -> Self {
+        why.downcast().map_or_else(Self::Backup, |own| *own)
     }
 
     pub(crate) fn cassandra(why: impl Into<String>) -> Self {

@@ -168,6 +168,14 @@ impl Daemon for LiveCassandra {
         drained.map_err(|error| failed("cannot drain Cassandra", error))
     }
 
+    async fn takes_clients(&self) -> bool {
+        match self.nodetool.serves_clients(SHORT).await {
+            Ok(serves) => serves,
+            // It may want a password that nobody gave it.
+            Err(_) => self.accepts_clients().await,
+        }
+    }
+
     async fn unit(&self) -> Option<String> {
         if !Path::new("/run/systemd/system").is_dir() {
             return None;

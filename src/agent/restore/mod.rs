@@ -1,6 +1,7 @@
 //! The restore of one node, as done on the node: stage, fence, stop, swap, start; and all of it
 //! backwards.
 
+use super::copy::{BATCH_BYTES, BATCH_FILES};
 use super::limit::Limit;
 use super::mount::Mount;
 use super::source::Source as LiveFile;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::disk::Disk;
+use super::disk::{Disk, read_own};
 use super::error::RestoreError;
 use super::process::Process;
 use crate::model::{Clock, JobId, UnixSeconds};
@@ -303,7 +303,7 @@ impl Story {
 
 /// The story, and how many bytes of the file tell it.
 fn parse(path: &Path) -> Result<Option<(Story, u64)>, RestoreError> {
-    let bytes = match fs::read(path) {
+    let bytes = match read_own(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(RestoreError::disk("read", path)(error)),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::disk::{Disk, Owner};
+use super::disk::{Disk, Owner, open_own, read_own};
 use super::error::RestoreError;
 use super::places::{Directories, Folder};
 use crate::model::{BackupName, ByteSize, Fqdn, JobId, Keyspace, Md5, ObjectKey, TableDirectory};
@@ -223,7 +223,7 @@ impl Job {
     pub fn read(job: &JobId, first: &Path) -> Result<Option<Self>, RestoreError> {
         let folder = Folder::of(job, first);
         let path = folder.order();
-        let bytes = match fs::read(&path) {
+        let bytes = match read_own(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(RestoreError::disk("read", &path)(error)),
@@ -240,7 +240,7 @@ impl Job {
             ));
         }
         let path = folder.files();
-        let file = fs::File::open(&path).map_err(RestoreError::disk("open", &path))?;
+        let file = open_own(&path).map_err(RestoreError::disk("open", &path))?;
         let mut files = Vec::new();
         for line in BufReader::new(file).lines() {
             let line = line.map_err(RestoreError::disk("read", &path))?;

@@ -27,6 +27,7 @@ use super::source::{Source, Sources};
 use super::sweeping::Sweeping;
 use crate::model::{JobId, Md5};
 use crate::observe::ErrorChain;
+use crate::store::{Kind, StoreError};
 use crate::tasks::within;
 
 /// How long the node's lock is waited for.
@@ -131,13 +132,17 @@ impl RestoreSession {
     ) -> Result<(Arc<dyn Source>, Md5, Contents), RestoreError> {
         let (sources, of) = (Arc::clone(&self.sources), order.clone());
         let read = blocking(move || {
-            let source = sources.of(&of).map_err(RestoreError::Backup)?;
-            let (md5, contents) = source.contents().map_err(RestoreError::Backup)?;
+            let source = sources.of(&of).map_err(RestoreError::backup)?;
+            let (md5, contents) = source.contents().map_err(RestoreError::backup)?;
             Ok((source, md5, contents))
         });
         let limit = Duration::from_secs(order.share_seconds);
         let read = within(limit, "for the share to give the manifest", read).await;
-        read.map_err(|slow| RestoreError::Backup(slow.into()))?
+        read.map_err(|slow| {
+            let (kind, source) = (Kind::TimedOut, Some(std::io::Error::other(slow)));
+            let what = format!("the manifest of {} in {}", order.node, order.backup);
+            RestoreError::Backup(StoreError { kind, doing: "read", what, source }.into())
+        })?
     }
 
     async fn plan(&self, order: &Order) -> Result<PlanFacts, RestoreError> {
@@ -162,6 +167,13 @@ impl RestoreSession {
                 "plan again",
             ));
         }
+        let known = mine.as_ref().map(Engine::job).filter(|known| known.order.job == order.job);
+        if known.is_some_and(|known| *known.contents != contents) {
+            return Err(RestoreError::refused(
+                "the backup's manifest is not the one of which files are staged",
+                "take this restore back and plan again",
+            ));
+        }
         if mine.as_ref().is_none_or(|engine| engine.job().order.job != order.job) {
             if mine.as_ref().is_some_and(|engine| engine.story().ending.is_none()) {
                 return Err(RestoreError::Busy("this agent has another restore".to_owned()));
@@ -179,9 +191,7 @@ impl RestoreSession {
         let Some(engine) = mine.as_mut() else {
             return Err(RestoreError::Bug("no engine".to_owned()));
         };
-        if !may_abort(engine.story()) {
-            return Err(RestoreError::Busy("Cassandra was touched already; resume".to_owned()));
-        }
+        refuse_touched(engine.story())?;
         let staged = engine.stage(source, cancelled, listener).await;
         if matches!(staged, Err(RestoreError::CalledOff)) {
             // The lock is kept until it is gone.
@@ -355,6 +365,13 @@ fn may_abort(story: &Story) -> bool {
     !story.touched_cassandra() && story.ending.is_none() && !story.turned_back
 }
 
+fn refuse_touched(story: &Story) -> Result<(), RestoreError> {
+    if may_abort(story) {
+        return Ok(());
+    }
+    Err(RestoreError::Busy("Cassandra was touched already; resume".to_owned()))
+}
+
 /// Writes the order, or finds the one that is there.
 fn begin(
     order: Order,
@@ -367,9 +384,12 @@ fn begin(
     let disk: &dyn Disk = tools.disk.as_ref();
     let first = directories.first()?;
     keep::sweep(directories, &order.job, tools.clock.now(), disk)?;
+    let story = Story::read(&Folder::of(&order.job, first).journal())?;
+    story.as_ref().map_or(Ok(()), refuse_touched)?;
     let known = Job::read(&order.job, first)?;
-    let known = known.filter(|known| *known.contents == contents);
+    let is_another = known.as_ref().is_some_and(|known| *known.contents != contents);
     // What the node was like is written once: later it may be closed.
+    let known = known.filter(|_| !is_another);
     let site = known.map_or_else(|| Site::of(directories), |known| Ok(known.site))?;
     let job = Job { order, site, contents: Arc::new(contents) };
     let reports = report::all(directories)?;
@@ -377,10 +397,11 @@ fn begin(
         let (why, remedy) = obstacle.split_once("; ").unwrap_or((&obstacle, "see its log"));
         return Err(RestoreError::refused(why, remedy));
     }
-    job.first()?.make(disk)?;
-    let touched = Story::read(&job.first()?.journal())?;
-    if touched.as_ref().is_none_or(may_abort) {
-        job.write(disk)?;
+    if is_another {
+        // What has the name and the size of a file of this one would count as staged.
+        keep::forget(&job.order.job, directories, disk)?;
     }
+    job.first()?.make(disk)?;
+    job.write(disk)?;
     Engine::new(job, tools, lock)
 }

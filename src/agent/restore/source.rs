@@ -10,7 +10,8 @@ use crate::model::{Md5, ObjectKey};
 /// A backup of one node, as the share gives it. Every call may block for as long as the share
 /// likes.
 pub trait Source: Send + Sync + Debug {
-    /// The MD5 of its manifest, and what this names.
+    /// The MD5 of its manifest, and what this names. An error of its own kind is a
+    /// [`RestoreError`](super::RestoreError).
     fn contents(&self) -> Result<(Md5, Contents), Box<dyn Error + Send + Sync>>;
     /// A stored object, opened for reading.
     fn open(&self, key: &ObjectKey) -> Result<File, Box<dyn Error + Send + Sync>>;

@@ -77,10 +77,7 @@ pub(super) fn still_has_room(directory: &Path) -> Result<(), RestoreError> {
     if free >= margin(total) / 2 {
         return Ok(());
     }
-    let left = format!(
-        "{} are left there, and Cassandra needs them; free some space and restore again",
-        ByteSize(free)
-    );
+    let left = format!("{} are left there, and Cassandra needs them", ByteSize(free));
     let source = io::Error::new(io::ErrorKind::StorageFull, left);
     Err(RestoreError::disk("stage more in", directory)(source))
 }

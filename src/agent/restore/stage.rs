@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -27,6 +28,7 @@ use super::source::Source;
 use super::space;
 use super::staged::check;
 use crate::model::{JobId, Progress};
+use crate::store::{Kind, StoreError};
 
 const NEWS: Duration = Duration::from_millis(500);
 
@@ -227,7 +229,7 @@ fn gather(
 }
 
 fn silent(work: &Work, patience: Duration) -> RestoreError {
-    let source = format!(
+    let heard = format!(
         "no byte came for {} s; is the share at {} there?",
         patience.as_secs(),
         work.job.order.store.display()
@@ -239,7 +241,11 @@ fn silent(work: &Work, patience: Duration) -> RestoreError {
         .min(work.groups.len().saturating_sub(1));
     let first = work.groups.get(at).and_then(|group| group.files.first());
     match first.and_then(|(place, _)| work.job.contents.files.get(*place)) {
-        Some(file) => RestoreError::Share { key: file.key.clone(), source: source.into() },
+        Some(file) => {
+            let (kind, source) = (Kind::TimedOut, Some(io::Error::other(heard)));
+            let slow = StoreError { kind, doing: "read", what: file.key.to_string(), source };
+            RestoreError::Share { key: file.key.clone(), source: slow.into() }
+        }
         None => RestoreError::Bug("a stage without files waits".to_owned()),
     }
 }

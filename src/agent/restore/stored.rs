@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use md5::{Digest, Md5 as Hasher};
 
+use super::error::RestoreError;
 use super::order::{BackupFile, Contents, Order};
 use super::source::{Source, Sources};
-use crate::catalog::{Catalog, CatalogSettings};
+use crate::catalog::{Catalog, CatalogError, CatalogSettings, NodeFiles};
 use crate::medusa::{Layout, MetaFile};
 use crate::model::{BackupName, Fqdn, Md5, ObjectKey};
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 type Failed = Box<dyn Error + Send + Sync>;
 
@@ -41,22 +42,39 @@ impl Stored {
     fn manifest_md5(&self) -> Result<Md5, Failed> {
         let meta = self.catalog.meta_directly(&self.backup, &self.node)?;
         let manifest = meta.iter().find(|object| object.file == MetaFile::Manifest);
-        let manifest = manifest.ok_or("this node has not finished the backup")?;
+        let manifest = manifest.ok_or_else(|| {
+            let why = format!("{} has not finished the backup {}", self.node, self.backup);
+            RestoreError::refused(why, "restore another backup")
+        })?;
         let (mut file, mut hasher) = (self.catalog.open(&manifest.key)?, Hasher::new());
         let mut buffer = vec![0; 1 << 16];
         loop {
-            match file.read(&mut buffer)? {
+            let read = file.read(&mut buffer);
+            match read.map_err(|error| StoreError::while_using("read", &manifest.key, error))? {
                 0 => return Ok(Md5(hasher.finalize().into())),
                 read => hasher.update(buffer.get(..read).unwrap_or_default()),
             }
         }
+    }
+
+    fn files(&self) -> Result<Arc<NodeFiles>, Failed> {
+        let files = self.catalog.node_files_directly(&self.backup, &self.node);
+        files.map_err(|error| match error {
+            // The setting that the catalog names is the mount's.
+            CatalogError::TooManyFiles(backup, node, limit) => RestoreError::refused(
+                format!("the backup {backup} of {node} names more files than fit into {limit}"),
+                "no node of that many can be restored by itself: copy the files by hand",
+            )
+            .into(),
+            error => error.into(),
+        })
     }
 }
 
 impl Source for Stored {
     fn contents(&self) -> Result<(Md5, Contents), Failed> {
         let before = self.manifest_md5()?;
-        let files = self.catalog.node_files_directly(&self.backup, &self.node)?;
+        let files = self.files()?;
         if files.refused_count() > 0 {
             let first = files.refused().first().map_or("", |refused| &refused.path);
             let count = files.refused_count();
@@ -81,7 +99,8 @@ impl Source for Stored {
             }
         }
         if self.manifest_md5()? != before {
-            return Err("its manifest changed while it was read".into());
+            let why = "the backup's manifest changed while it was read";
+            return Err(RestoreError::refused(why, "plan again").into());
         }
         Ok((before, contents))
     }

@@ -60,11 +60,15 @@ struct Mover<'a> {
 }
 
 impl Mover<'_> {
+    /// Makes a directory whose name lasts before anything is renamed into it.
     fn make(&self, path: &Path) -> Result<(), RestoreError> {
-        if path.is_dir() {
-            return Ok(());
+        if !path.is_dir() {
+            self.disk
+                .make_dir(path, Owner::ROOT_ALONE)
+                .map_err(RestoreError::disk("make", path))?;
         }
-        self.disk.make_dir(path, Owner::ROOT_ALONE).map_err(RestoreError::disk("make", path))
+        // Also where it stands: who made it may have died before this.
+        path.parent().map_or(Ok(()), |parent| self.sync(parent))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<(), RestoreError> {
@@ -84,8 +88,7 @@ impl Mover<'_> {
         let place = free.next().ok_or_else(|| RestoreError::Bug("no number is free".to_owned()))?;
         self.make(&place)?;
         self.rename(&folder.directory().join(name), &place.join(name))?;
-        self.sync(&place)?;
-        self.sync(&home)
+        self.sync(&place)
     }
 }
 

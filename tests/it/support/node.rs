@@ -220,6 +220,17 @@ impl Node {
         self.share.garbles(name);
     }
 
+    /// The backup has a file of so many bytes, of which nothing but the size is recorded. Says where
+    /// it is staged below a data directory.
+    pub(crate) fn share_has_a_large_file(&self, bytes: u64) -> PathBuf {
+        self.share.has_a_large_file(bytes).into()
+    }
+
+    /// The backup's manifest names this file no more; nothing else of it changes.
+    pub(crate) fn share_forgets(&self, name: &str) {
+        self.share.forgets(name);
+    }
+
     pub(crate) fn share_hangs(&self) {
         self.share.hangs();
     }
@@ -278,6 +289,7 @@ struct Behaviour {
     serves: bool,
     /// How many processes there have been.
     processes: i32,
+    refuses_to_drain: bool,
     refuses_to_stop: bool,
     refuses_to_start: bool,
     /// For so many looks a process is seen that ends at the fence, whenever one was stopped.
@@ -318,6 +330,10 @@ impl State {
     /// A service manager starts it once more after each stop; it is seen for so many looks.
     pub(crate) fn is_restarted_for(&self, looks: u32) {
         self.behaviour.lock().is_restarted_for = looks;
+    }
+
+    pub(crate) fn refuses_to_drain(&self, refuses: bool) {
+        self.behaviour.lock().refuses_to_drain = refuses;
     }
 
     pub(crate) fn refuses_to_stop(&self, refuses: bool) {
@@ -410,8 +426,15 @@ impl Daemon for PlayedCassandra {
 
     async fn drain(&self, _: Duration) -> Result<(), RestoreError> {
         self.spend()?;
+        if self.state.behaviour.lock().refuses_to_drain {
+            return Err(refusal(&io::Error::other("JMX wants a password")));
+        }
         self.state.behaviour.lock().serves = false;
         Ok(())
+    }
+
+    async fn takes_clients(&self) -> bool {
+        self.state.serves()
     }
 
     async fn unit(&self) -> Option<String> {

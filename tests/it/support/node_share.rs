@@ -32,6 +32,8 @@ pub(crate) const BACKUP: &[(&str, &str, bool)] = &[
     ("shop/orders-1/.by_city/oa-1-big-Data.db", "an index", true),
     ("fresh/only-2/oa-1-big-Data.db", "a keyspace that was dropped since", true),
 ];
+/// A file that can be made large.
+const LARGE: &str = "fresh/only-2/oa-1-big-Data.db";
 const EMPTY_TABLE: (&str, &str) = ("shop", "empty-5");
 
 pub(crate) fn content(text: &str) -> String {
@@ -47,6 +49,9 @@ struct Mood {
     hangs: bool,
     /// How many wait for it.
     waiting: usize,
+    /// The bytes of [`LARGE`].
+    large: Option<u64>,
+    forgotten: Option<String>,
 }
 
 /// The share, with the backup on it.
@@ -77,6 +82,18 @@ impl Share {
         let garbled = content(text).replace('a', "b");
         assert_ne!(garbled, content(text));
         put(self.home.path(), &[(path, &garbled)]);
+    }
+
+    pub(crate) fn has_a_large_file(&self, bytes: u64) -> &'static str {
+        let file = File::options().write(true).open(self.home.path().join(LARGE)).unwrap();
+        file.set_len(bytes).unwrap();
+        self.mood.lock().large = Some(bytes);
+        LARGE
+    }
+
+    pub(crate) fn forgets(&self, name: &str) {
+        assert!(BACKUP.iter().any(|(path, _, _)| path.ends_with(name)));
+        self.mood.lock().forgotten = Some(name.to_owned());
     }
 
     pub(crate) fn hangs(&self) {
@@ -115,24 +132,29 @@ impl Sources for Shares {
 impl Source for Handle {
     fn contents(&self) -> Result<(Md5, Contents), Box<dyn Error + Send + Sync>> {
         let mut contents = Contents::default();
-        for (path, text, hashed) in BACKUP {
+        let mood = self.0.mood.lock();
+        let is_known = |path: &str| mood.forgotten.as_ref().is_none_or(|it| !path.ends_with(it));
+        for (path, text, hashed) in BACKUP.iter().filter(|(path, _, _)| is_known(path)) {
             let key = ObjectKey::parse(path)?;
             let mut names = key.names();
             let keyspace = Keyspace::parse(names.next().unwrap_or_default())?;
             let table = TableDirectory::parse(names.next().unwrap_or_default())?;
             let name = names.collect::<Vec<_>>().join("/");
             let text = content(text);
-            let md5 = hashed.then(|| Md5(Hasher::digest(&text).into()));
             let of = (keyspace.clone(), table.clone());
             if !contents.tables.contains(&of) {
                 contents.tables.push(of);
             }
-            let (name, size) = (ObjectKey::parse(&name)?, text.len() as u64);
+            let name = ObjectKey::parse(&name)?;
+            let (size, md5) = match mood.large.filter(|_| *path == LARGE) {
+                Some(bytes) => (bytes, None),
+                None => (text.len() as u64, hashed.then(|| Md5(Hasher::digest(&text).into()))),
+            };
             contents.files.push(BackupFile { keyspace, table, name, key, size, md5 });
         }
         let (keyspace, table) = EMPTY_TABLE;
         contents.tables.push((Keyspace::parse(keyspace)?, TableDirectory::parse(table)?));
-        Ok((Md5([1; 16]), contents))
+        Ok((Md5([1 + u8::from(mood.forgotten.is_some()); 16]), contents))
     }
 
     fn open(&self, key: &ObjectKey) -> Result<File, Box<dyn Error + Send + Sync>> {
