@@ -10,8 +10,8 @@ use thiserror::Error;
 use crate::medusa::Mode;
 use crate::model::{BackupName, Fqdn, JobId, UnixSeconds};
 
-/// A snapshot's tag that medusafs may take and clear: one directory name that begins `medusa`, so
-/// that no mistake of ours clears what somebody else keeps.
+/// A snapshot's tag that medusafs may take and clear: `medusafs-JOB` and nothing else, so that no
+/// mistake of ours clears what somebody else keeps. Medusa's own is `medusa-NAME`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct SnapshotTag(Arc<str>);
@@ -19,22 +19,25 @@ pub struct SnapshotTag(Arc<str>);
 /// A text that is no tag of ours.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
-    "{0:?} is no snapshot tag of medusafs: it begins with \"medusa\" and has letters, digits, '_', \
-     '.', '-'"
+    "{0:?} is no snapshot tag of medusafs: it is \"medusafs-\" and a job's id, of letters, digits, \
+     '_', '.', '-'"
 )]
 pub struct SnapshotTagError(pub String);
 
 impl SnapshotTag {
-    /// The tag of a job's snapshot: `medusafs-JOB`. Medusa's own is `medusa-NAME`, so that neither
-    /// takes the other's snapshot for its own, nor a job that of an earlier one of that name.
+    const BEGINNING: &str = "medusafs-";
+
+    /// The tag of a job's snapshot. Neither takes Medusa its snapshot for its own, or the reverse,
+    /// nor a job that of an earlier one of that name.
     pub fn of(job: &JobId) -> Result<Self, SnapshotTagError> {
-        Self::parse(&format!("medusafs-{job}"))
+        Self::parse(&format!("{}{job}", Self::BEGINNING))
     }
 
     /// Takes a tag.
     pub fn parse(text: &str) -> Result<Self, SnapshotTagError> {
         let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
-        if plain && text.starts_with("medusa") && text.len() <= 255 {
+        let job = text.strip_prefix(Self::BEGINNING);
+        if plain && text.len() <= 255 && job.is_some_and(|job| JobId::parse(job).is_ok()) {
             Ok(Self(Arc::from(text)))
         } else {
             Err(SnapshotTagError(text.to_owned()))
@@ -248,7 +251,7 @@ mod tests {
     use crate::model::JobKind;
     use test_case::test_case;
 
-    #[test_case("medusa-nightly"; "Medusa's own")]
+    #[test_case("medusafs-20261122T161400Z-backup-nightly"; "a backup's")]
     #[test_case("medusafs-before-20261122T161400Z-restore-x"; "before an import")]
     fn a_tag_of_ours_is_taken(tag: &str) {
         assert_eq!(SnapshotTag::parse(tag).unwrap().as_str(), tag);
@@ -267,8 +270,12 @@ mod tests {
     #[test_case(""; "empty")]
     #[test_case("truncated-1795343129-users"; "Cassandra's own")]
     #[test_case("before-upgrade"; "a person's")]
-    #[test_case("medusa/../../x"; "a path")]
-    #[test_case("medusa *"; "a pattern")]
+    #[test_case("medusa-nightly"; "Medusa's own")]
+    #[test_case("medusafs"; "of a medusafs that says nothing of the job")]
+    #[test_case("medusafs-"; "of no job")]
+    #[test_case("medusafsx-nightly"; "of another program")]
+    #[test_case("medusafs-/../../x"; "a path")]
+    #[test_case("medusafs- *"; "a pattern")]
     fn a_tag_that_is_not_ours_is_refused(tag: &str) {
         assert!(SnapshotTag::parse(tag).is_err());
     }

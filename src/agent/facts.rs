@@ -191,11 +191,13 @@ mod tests {
         let node = Fixture::new();
         node.sstable(ORDERS, "nb-1-big", "rows");
         node.snapshot("yesterday");
-        let mine = node.data().join(ORDERS).join("snapshots/before-upgrade");
-        fs::create_dir_all(mine).unwrap();
+        for tag in ["before-upgrade", "medusa-older"] {
+            fs::create_dir_all(node.data().join(ORDERS).join("snapshots").join(tag)).unwrap();
+        }
         let left = left_on(&node);
-        let tag = "medusa-yesterday".to_owned();
-        assert_eq!(left.snapshots, [LeftSnapshot { tag, tables: 1 }]);
+        let tags = ["medusa-older", "medusafs-yesterday"];
+        let tags = tags.map(|tag| LeftSnapshot { tag: tag.to_owned(), tables: 1 });
+        assert_eq!(left.snapshots, tags);
         assert!(left.closed.is_empty() && left.fences.is_empty() && left.restores.is_empty());
     }
 

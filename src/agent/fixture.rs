@@ -108,7 +108,7 @@ impl Fixture {
 
     /// Links what the live tables have into a snapshot, with Cassandra's list of it.
     pub(super) fn snapshot(&self, backup: &str) -> SnapshotTag {
-        let tag = SnapshotTag::parse(&format!("medusa-{backup}")).unwrap();
+        let tag = SnapshotTag::parse(&format!("medusafs-{backup}")).unwrap();
         for keyspace in fs::read_dir(self.data()).unwrap() {
             for table in fs::read_dir(keyspace.unwrap().path()).unwrap() {
                 let table = table.unwrap().path();

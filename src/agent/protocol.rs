@@ -295,13 +295,13 @@ mod tests {
             backup: BackupName::for_new("nightly").unwrap(),
             node: Fqdn::parse("node1.example.com").unwrap(),
             mode: Mode::Differential,
-            tag: SnapshotTag::parse("medusa-nightly").unwrap(),
+            tag: SnapshotTag::parse("medusafs-nightly").unwrap(),
             threads: 8,
             bytes_per_second: 100 << 20,
         };
         let message = Message::Request { id: RequestId(7), request: request.into() };
         let line = encode(&message).unwrap();
-        insta::assert_snapshot!(String::from_utf8(line.clone()).unwrap().trim_end(), @r#"{"request":{"id":7,"request":{"upload":{"backup":"nightly","node":"node1.example.com","mode":"differential","tag":"medusa-nightly","threads":8,"bytes_per_second":104857600}}}}"#);
+        insta::assert_snapshot!(String::from_utf8(line.clone()).unwrap().trim_end(), @r#"{"request":{"id":7,"request":{"upload":{"backup":"nightly","node":"node1.example.com","mode":"differential","tag":"medusafs-nightly","threads":8,"bytes_per_second":104857600}}}}"#);
         assert_eq!(decode::<Message>(&line).unwrap(), message);
     }
 

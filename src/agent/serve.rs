@@ -363,7 +363,7 @@ mod tests {
     }
 
     fn clear() -> Request {
-        let tag = crate::agent::protocol::SnapshotTag::parse("medusa-x").unwrap();
+        let tag = crate::agent::protocol::SnapshotTag::parse("medusafs-x").unwrap();
         crate::agent::protocol::Clear { tag }.into()
     }
 

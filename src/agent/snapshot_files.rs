@@ -277,7 +277,7 @@ mod tests {
     }
 
     fn tag() -> SnapshotTag {
-        SnapshotTag::parse("medusa-b").unwrap()
+        SnapshotTag::parse("medusafs-b").unwrap()
     }
 
     fn read(root: &Path) -> Result<Vec<SnapshotTable>, AgentError> {
@@ -288,7 +288,7 @@ mod tests {
     fn a_snapshot_is_the_union_over_all_data_directories() {
         let root = tempfile::tempdir().unwrap();
         let root = root.path();
-        let at = "ks/t-1/snapshots/medusa-b";
+        let at = "ks/t-1/snapshots/medusafs-b";
         write(root, &format!("data/{at}/nb-1-big-Data.db"), "one");
         write(root, &format!("data/{at}/schema.cql"), "CREATE");
         write(root, &format!("data2/{at}/nb-2-big-Data.db"), "three");
@@ -296,9 +296,9 @@ mod tests {
         let listed =
             r#"{"files":["nb-1-big-Data.db","nb-2-big-Data.db",".t_idx\/nb-1-big-Data.db"]}"#;
         write(root, &format!("data2/{at}/manifest.json"), listed);
-        write(root, "data/ks/empty-2/snapshots/medusa-b/manifest.json", r#"{"files":[]}"#);
+        write(root, "data/ks/empty-2/snapshots/medusafs-b/manifest.json", r#"{"files":[]}"#);
         write(root, "data/ks/t-1/snapshots/other/nb-9-big-Data.db", "not ours");
-        write(root, "data/system_traces/s-3/snapshots/medusa-b/nb-1-big-Data.db", "left out");
+        write(root, "data/system_traces/s-3/snapshots/medusafs-b/nb-1-big-Data.db", "left out");
         let tables = read(root).unwrap();
         let shown: Vec<_> = tables
             .iter()
@@ -319,7 +319,7 @@ mod tests {
     #[test]
     fn a_snapshot_that_lacks_a_file_of_its_own_list_is_refused() {
         let root = tempfile::tempdir().unwrap();
-        let at = "data/ks/t-1/snapshots/medusa-b";
+        let at = "data/ks/t-1/snapshots/medusafs-b";
         write(root.path(), &format!("{at}/manifest.json"), r#"{"files":["nb-1-big-Data.db"]}"#);
         let fault = crate::agent::protocol::Fault::from(read(root.path()).unwrap_err());
         assert_eq!(fault.kind, FaultKind::Damaged);
@@ -330,7 +330,7 @@ mod tests {
     fn two_data_directories_with_a_file_of_one_name_are_refused() {
         let root = tempfile::tempdir().unwrap();
         for data in ["data", "data2"] {
-            let at = format!("{data}/ks/t-1/snapshots/medusa-b");
+            let at = format!("{data}/ks/t-1/snapshots/medusafs-b");
             write(root.path(), &format!("{at}/nb-1-big-Data.db"), "x");
             write(root.path(), &format!("{at}/manifest.json"), r#"{"files":[]}"#);
         }
@@ -353,7 +353,7 @@ mod tests {
     #[test]
     fn a_link_in_a_snapshot_is_refused() {
         let root = tempfile::tempdir().unwrap();
-        let at = "data/ks/t-1/snapshots/medusa-b";
+        let at = "data/ks/t-1/snapshots/medusafs-b";
         write(root.path(), &format!("{at}/manifest.json"), r#"{"files":[]}"#);
         let link = root.path().join(at).join("nb-1-big-Data.db");
         std::os::unix::fs::symlink("/etc/shadow", link).unwrap();

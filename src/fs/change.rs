@@ -281,9 +281,14 @@ impl MedusaFs {
                 let (files, place) = self.stored_file(ino, &directory, place).await?;
                 let gone = || FsError::Stale(format!("{directory} has other files now"));
                 let file = files.at(place).ok_or_else(gone)?;
+                let size = if file.may_be_written_anew() {
+                    self.facts_of_one(&files, place).await?.other_size
+                } else {
+                    None
+                };
                 Ok(CopySource::Stored(StoredSource {
                     key: file.key(),
-                    size: file.size(),
+                    size: size.unwrap_or(file.size()),
                     seen_in: files.directory().of.clone(),
                 }))
             }

@@ -17,6 +17,7 @@ use super::order::{BackupFile, Job};
 use super::proof::{self, CopyError, Expected, Sureness};
 use super::source::Source;
 use super::space;
+use super::statistics;
 use super::{BATCH_BYTES, BATCH_FILES, Limit, LiveFile};
 use crate::store::StoreError;
 
@@ -49,6 +50,7 @@ pub(super) enum How {
     Linked,
     Copied,
     CopiedBySize,
+    WrittenAnew,
 }
 
 pub(super) type News = Result<Arrived, RestoreError>;
@@ -151,6 +153,7 @@ impl Work {
             size: file.size,
             md5: file.md5,
             crc: crc.filter(|_| component == Some("Data.db")),
+            may_be_written_anew: file.may_be_written_anew,
         };
         let arrived = |how, note| Arrived { bytes: file.size, how, note };
         let mut read_from = target.clone();
@@ -165,11 +168,15 @@ impl Work {
             // A name that no thread of an earlier try can have.
             let part = folder.part().join(format!("{:016x}", rand::random::<u64>()));
             let (open, sureness) = self.copy(directory, file, &part, &expected)?;
+            if sureness == Sureness::WrittenAnew && component == Some("Statistics.db") {
+                check_statistics(file, &part)?;
+            }
             let (how, note) = match sureness {
                 Sureness::Proven => (How::Copied, None),
                 // The number of ten digits is proven by the file that it is the checksum of.
                 Sureness::SizeOnly if is_digest => (How::Copied, None),
                 Sureness::SizeOnly => (How::CopiedBySize, None),
+                Sureness::WrittenAnew => (How::WrittenAnew, None),
                 Sureness::DamagedBefore => (
                     How::Copied,
                     Some(format!(
@@ -269,6 +276,21 @@ fn digest(path: &Path) -> io::Result<Option<u32>> {
     let mut text = Vec::new();
     File::open(path)?.take(DIGEST_BYTES).read_to_end(&mut text)?;
     Ok(proof::digest_value(&text))
+}
+
+/// Cassandra makes a bad `Summary.db` anew, and starts whatever `TOC.txt` says; `Statistics.db` must
+/// be whole.
+fn check_statistics(file: &BackupFile, part: &Path) -> Result<(), RestoreError> {
+    let failed = RestoreError::disk("read", part);
+    let read = File::open(part).and_then(|open| {
+        let mut bytes = Vec::new();
+        open.take(statistics::LIMIT).read_to_end(&mut bytes).map(|_| bytes)
+    });
+    if statistics::is_whole(file.name.file_name(), &read.map_err(failed)?) {
+        return Ok(());
+    }
+    let why = "it was written over, and the checksums in it are wrong".to_owned();
+    Err(RestoreError::Damaged { key: file.key.clone(), why })
 }
 
 /// Lets the kernel drop a file's pages as far as they are on disk.

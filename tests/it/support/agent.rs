@@ -154,7 +154,7 @@ impl AgentNode {
 }
 
 pub(crate) fn tag() -> SnapshotTag {
-    SnapshotTag::parse("medusa-nightly").unwrap()
+    SnapshotTag::parse("medusafs-nightly").unwrap()
 }
 
 pub(crate) fn names() -> (BackupName, Fqdn) {

@@ -96,6 +96,11 @@ impl Share {
         self.mood.lock().forgotten = Some(name.to_owned());
     }
 
+    /// Writes over an object in its place, as Medusa does.
+    pub(crate) fn writes_over(&self, path: &str, bytes: &[u8]) {
+        fs::write(self.home.path().join(path), bytes).unwrap();
+    }
+
     pub(crate) fn hangs(&self) {
         self.mood.lock().hangs = true;
     }
@@ -146,15 +151,36 @@ impl Source for Handle {
                 contents.tables.push(of);
             }
             let name = ObjectKey::parse(&name)?;
+            let may_be_written_anew = name.as_str().ends_with("-Statistics.db");
             let (size, md5) = match mood.large.filter(|_| *path == LARGE) {
                 Some(bytes) => (bytes, None),
                 None => (text.len() as u64, hashed.then(|| Md5(Hasher::digest(&text).into()))),
             };
-            contents.files.push(BackupFile { keyspace, table, name, key, size, md5 });
+            contents.files.push(BackupFile {
+                keyspace,
+                table,
+                name,
+                key,
+                size,
+                md5,
+                may_be_written_anew,
+            });
         }
         let (keyspace, table) = EMPTY_TABLE;
         contents.tables.push((Keyspace::parse(keyspace)?, TableDirectory::parse(table)?));
         Ok((Md5([1 + u8::from(mood.forgotten.is_some()); 16]), contents))
+    }
+
+    fn written_anew(&self, contents: &Contents) -> Result<u64, Box<dyn Error + Send + Sync>> {
+        if self.0.mood.lock().broken {
+            return Err("the share is gone".into());
+        }
+        let is_another = |file: &&BackupFile| {
+            let stored = fs::metadata(self.0.home.path().join(file.key.as_str()));
+            stored.is_ok_and(|stored| stored.len() != file.size)
+        };
+        let anew = contents.files.iter().filter(|file| file.may_be_written_anew);
+        Ok(anew.filter(is_another).count() as u64)
     }
 
     fn open(&self, key: &ObjectKey) -> Result<File, Box<dyn Error + Send + Sync>> {
