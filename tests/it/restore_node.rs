@@ -328,7 +328,7 @@ async fn threads_that_hang_on_the_share_change_nothing_after_the_stage_was_calle
     let listener: Arc<dyn Listener> = listener;
     let request = RestoreRequest::Stage(order(JOB));
     let (staged, ()) = tokio::join!(agent.session.handle(request, &cancelled, &listener), async {
-        until(|| node.job_folder(0).join("part").exists()).await;
+        until(|| node.is_share_waited_for()).await;
         cancelled.cancel();
     });
     assert!(matches!(staged, Err(RestoreError::CalledOff)), "{staged:?}");

@@ -235,6 +235,11 @@ impl Node {
         self.share.hangs();
     }
 
+    /// Whether a thread has come to the share that hangs.
+    pub(crate) fn is_share_waited_for(&self) -> bool {
+        self.share.is_waited_for()
+    }
+
     /// Whether a thread still has the share.
     pub(crate) fn is_share_in_use(&self) -> bool {
         Arc::strong_count(&self.share) > 1

@@ -47,6 +47,8 @@ pub(crate) fn content(text: &str) -> String {
 struct Mood {
     broken: bool,
     hangs: bool,
+    /// Whether anybody waits for it.
+    is_waited_for: bool,
     /// The bytes of [`LARGE`].
     large: Option<u64>,
     forgotten: Option<String>,
@@ -96,6 +98,10 @@ impl Share {
 
     pub(crate) fn hangs(&self) {
         self.mood.lock().hangs = true;
+    }
+
+    pub(crate) fn is_waited_for(&self) -> bool {
+        self.mood.lock().is_waited_for
     }
 
     pub(crate) fn answers_again(&self) {
@@ -154,6 +160,7 @@ impl Source for Handle {
     fn open(&self, key: &ObjectKey) -> Result<File, Box<dyn Error + Send + Sync>> {
         let mut mood = self.0.mood.lock();
         while mood.hangs {
+            mood.is_waited_for = true;
             self.0.answers.wait(&mut mood);
         }
         if mood.broken {
