@@ -156,6 +156,7 @@ mod tests {
                     unique_bytes: None,
                     nodes: Vec::new(),
                     error: error.to_owned(),
+                    withdrawn: false,
                 },
             )
         };
