@@ -1,12 +1,13 @@
 //! What persons want of a running job: small files that the job looks for.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 
 use crate::model::UnixSeconds;
 
 use super::JobsError;
+use super::replace::replace;
 
 /// The `control/` directory of a job.
 #[derive(Debug, Clone)]
@@ -111,14 +112,11 @@ impl Control {
 
     fn say(&self, name: &'static str, text: &str) -> Result<(), JobsError> {
         let path = self.path.join(name);
-        let draft = self.path.join(format!(".{name}"));
-        let written = || -> io::Result<()> {
-            let mut file = fs::File::create(&draft)?;
-            file.write_all(text.as_bytes())?;
-            file.sync_data()?;
-            fs::rename(&draft, &path)
-        };
-        written().map_err(|source| JobsError::Folder { doing: "write", path, source })
+        replace(&self.path, name, text.as_bytes()).map_err(|source| JobsError::Folder {
+            doing: "write",
+            path,
+            source,
+        })
     }
 
     fn said(&self, name: &str) -> Option<String> {

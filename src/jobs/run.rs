@@ -22,9 +22,9 @@ use super::context::{Context, SHARE_WITHIN};
 use super::job_error::JobError;
 use super::restore::Wish;
 use super::unsettled::unsettled;
-use super::{Board, Folder, Held, Jobs, JobsError, Record, Work, backup, restore};
+use super::{Board, Control, Folder, Held, Jobs, JobsError, Record, Work, backup, restore};
 
-/// How often what is shown is written, and what persons want is looked for.
+/// How often it is looked whether a person cancels.
 const TICK: Duration = Duration::from_millis(500);
 
 /// How long agents and connections may take to end.
@@ -55,7 +55,8 @@ pub struct JobProcess {
 ///
 /// # Errors
 ///
-/// The folder itself cannot be used, or another process does the job; nothing was done.
+/// Another process does the job, or the folder itself cannot be used: nothing was done, or its end
+/// could not be shown and is for the next process to find.
 pub async fn run_job(process: JobProcess) -> Result<JobState, JobsError> {
     let _held = hold(&process.folder).await?;
     let board = Arc::new(Board::open(process.folder.clone(), Arc::clone(&process.clock))?);
@@ -65,15 +66,15 @@ pub async fn run_job(process: JobProcess) -> Result<JobState, JobsError> {
         return Ok(found);
     }
     let scope = Scope::new();
-    // Apart from the job's own tasks: it goes on while those come to their end.
-    let ticking = Scope::new();
+    // It never ends by itself, and the job's own tasks are waited for.
+    let listening = Scope::new();
     let cancelled = CancellationToken::new();
-    drop(ticking.spawn(tick(Arc::clone(&board), cancelled.clone())));
+    drop(listening.spawn(listen(process.folder.control(), cancelled.clone())));
     let (ended, cx) = take_up(&process, &board, &scope, cancelled).await;
     let (state, words) = ended.unwrap_or_else(|error| (error.state(), error.in_words()));
+    listening.close(Duration::ZERO).await;
     // Agents see the end of their input, and take back what they have not finished.
     scope.close(GRACE).await;
-    ticking.close(Duration::ZERO).await;
     if let Some(cx) = &cx {
         clear_temporary(cx).await;
         if let Some(directory) = process.folder.path().parent().map(Path::to_owned) {
@@ -83,6 +84,7 @@ pub async fn run_job(process: JobProcess) -> Result<JobState, JobsError> {
         }
     }
     board.ends(state, &with_what_is_left(&process.folder, words));
+    board.shown().await?;
     // Afterwards: one that dies before it has ended is followed by one with the same wish.
     process.folder.control().forget_wish();
     Ok(state)
@@ -276,13 +278,11 @@ fn program(path: &Path) -> Result<Bytes, JobError> {
     })
 }
 
-/// Writes what is shown, and looks for what persons want, until the scope closes.
-async fn tick(board: Arc<Board>, cancelled: CancellationToken) {
-    let control = board.folder().control();
+/// Looks whether a person cancels, until the scope closes.
+async fn listen(control: Control, cancelled: CancellationToken) {
     let mut ticks = tokio::time::interval(TICK);
     loop {
         ticks.tick().await;
-        board.flush();
         if !cancelled.is_cancelled() && control.cancelled().is_some() {
             cancelled.cancel();
         }
