@@ -26,6 +26,6 @@ pub use host_share::HostShare;
 pub use known_nodes::stored_names;
 pub use push::AGENT_FILE;
 pub use reach::{Reach, Reached};
-pub use share::ShareSeen;
-pub use survey::{Looked, Memory, Purpose, Survey, claims, ring, survey};
+pub use share::{SHARE_WITHIN, ShareSeen};
+pub use survey::{LOGINS_AT_ONCE, Looked, Memory, Purpose, Survey, claims, ring, survey};
 pub use topology::{KnownNode, KnownNodes, NamingError, OwnNames, RingNode, name_nodes};

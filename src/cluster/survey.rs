@@ -24,7 +24,7 @@ use super::{
 
 /// Connections that are opened at once: sshd's MaxStartups begins to refuse at ten a host, and
 /// each costs a key exchange here.
-const LOGINS_AT_ONCE: usize = 16;
+pub const LOGINS_AT_ONCE: usize = 16;
 
 /// What the cluster is looked at for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -352,19 +352,24 @@ fn judge_ring(
             Finding::warning(about, what, "")
         });
     }
-    let Datacenters::Only(wanted) = &reach.config.medusafs.datacenters else { return };
-    let there: BTreeSet<&str> = ring.values().map(|node| node.datacenter.as_str()).collect();
-    if purpose.is_restore() {
-        return;
+    if !purpose.is_restore() {
+        findings.extend(absent_datacenters(&reach.config.medusafs.datacenters, ring));
     }
-    for name in wanted.iter().filter(|name| !there.contains(name.as_str())) {
+}
+
+fn absent_datacenters(datacenters: &Datacenters, ring: &BTreeMap<Fqdn, RingNode>) -> Vec<Finding> {
+    let Datacenters::Only(wanted) = datacenters else { return Vec::new() };
+    let there: BTreeSet<&str> = ring.values().map(|node| node.datacenter.as_str()).collect();
+    let absent = wanted.iter().filter(|name| !there.contains(name.as_str()));
+    let finding = |name: &String| {
         let there: Vec<_> = there.iter().copied().collect();
-        findings.push(Finding::error(
+        Finding::error(
             None,
             format!("datacenters in medusafs.ini names {name}, which the ring does not have"),
             format!("its data centres are {}", there.join(", ")),
-        ));
-    }
+        )
+    };
+    absent.map(finding).collect()
 }
 
 /// One store is for one cluster: names, pools of files and purges of two would be mixed.
@@ -491,6 +496,28 @@ fn with_status(ring: Vec<RingNode>, members: &[RingMember]) -> Vec<RingNode> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::protocol::MemberState;
+
+    #[test]
+    fn a_data_centre_that_the_ring_has_not_is_an_error_that_names_those_it_has() {
+        let node = |datacenter: &str| RingNode {
+            host_id: String::new(),
+            address: "198.51.100.11".parse().unwrap(),
+            datacenter: datacenter.to_owned(),
+            rack: "r1".to_owned(),
+            tokens: Vec::new(),
+            up: Some(true),
+            state: MemberState::Normal,
+        };
+        let ring = [("n1", "dc1"), ("n2", "dc2")];
+        let ring = ring.map(|(name, of)| (Fqdn::parse(name).unwrap(), node(of))).into();
+        let only = Datacenters::Only(["dc1", "dcl"].map(str::to_owned).into());
+        let found = absent_datacenters(&only, &ring);
+        assert_eq!((found.len(), found[0].severity), (1, Severity::Error));
+        let said = found[0].to_string();
+        assert!(said.contains("names dcl") && said.contains("centres are dc1, dc2"), "{said}");
+        assert_eq!(absent_datacenters(&Datacenters::All, &ring), Vec::new());
+    }
 
     #[test]
     fn another_cluster_in_the_same_store_is_refused_and_told_what_to_do() {

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::Reach;
+use crate::cluster::{Reach, SHARE_WITHIN};
 use crate::config::{Config, Sources};
 use crate::medusa::Layout;
 use crate::model::{Clock, JobState, UnixSeconds};
@@ -18,7 +18,7 @@ use crate::observe::ErrorChain;
 use crate::store::{BlockingPool, PoolLimits, Store};
 use crate::tasks::Scope;
 
-use super::context::{Context, SHARE_WITHIN};
+use super::context::Context;
 use super::job_error::JobError;
 use super::restore::Wish;
 use super::unsettled::unsettled;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use crate::agent::protocol::{AskNodetool, RingMember};
 use crate::catalog::{Catalog, CatalogError, CatalogSettings, Completeness};
 use crate::cluster::{
-    Deaf, HostShare, KnownNodes, Memory, Purpose, Reached, Severity, Survey, on_all, stored_names,
-    survey,
+    Deaf, HostShare, KnownNodes, LOGINS_AT_ONCE, Memory, Purpose, Reached, Severity, Survey,
+    on_all, stored_names, survey,
 };
 use crate::medusa::ServerVersion;
 use crate::model::{BackupName, Fqdn};
@@ -26,9 +26,6 @@ const WITNESS_WITHIN: Duration = Duration::from_mins(1);
 
 /// Nodes that are tried as a witness: each that is down costs a connection's patience.
 const WITNESSES: usize = 5;
-
-/// Connections that are opened at once: each costs a key exchange here.
-const LOGINS_AT_ONCE: usize = 16;
 
 /// Looks at the cluster, remembers its nodes, and ends the job if it is not fit.
 pub(super) async fn look(cx: &Context, purpose: &Purpose) -> Result<Survey, JobError> {

@@ -47,8 +47,7 @@ async fn work(
     };
     let tag = SnapshotTag::of(cx.board.folder().id())
         .map_err(|error| JobError::Host(error.to_string()))?;
-    let members = members(request.node.as_ref(), &cx.config.medusafs.datacenters, &looked.ring)
-        .map_err(|finding| JobError::Unfit(vec![finding]))?;
+    let members = members(request.node.as_ref(), &cx.config.medusafs.datacenters, &looked.ring);
     let agents: BTreeMap<Fqdn, AgentLine> = looked
         .reached
         .iter()
