@@ -81,6 +81,8 @@ pub struct Survey {
     pub share: ShareSeen,
     /// What could not be learned, each a reason to hold a restore; none for a backup.
     pub doubts: Vec<String>,
+    /// What the share remembered of the nodes, by which they were named.
+    pub known: KnownNodes,
     contact: Option<Reached>,
     /// Whether the contact tells only by nodetool or only by CQL.
     is_part: bool,
@@ -297,6 +299,7 @@ async fn look(
         reached,
         share,
         doubts: met.doubts,
+        known: memory.known.clone(),
         contact: met.contact,
         is_part: met.is_part,
     })

@@ -28,7 +28,10 @@ pub(in crate::jobs) async fn run(
     cx.board.moves_to(JobState::Running, Phase::Check);
     let lease = take_cluster(cx, &format!("backup {}", request.name), IfBusy::Fail).await?;
     let ended = match survey::look(cx, &Purpose::Backup(request.node.clone())).await {
-        Ok(looked) => work(cx, request, &looked, &lease).await,
+        Ok(looked) => {
+            survey::remember(cx, &looked, &lease).await;
+            work(cx, request, &looked, &lease).await
+        }
         Err(error) => Err(error),
     };
     lease.give_back(cx).await;
