@@ -13,6 +13,7 @@ mod leftovers;
 mod push;
 mod reach;
 mod restore_requests;
+mod ring_now;
 mod share;
 mod survey;
 mod topology;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::agent::protocol::{AskNodetool, RingMember};
+use crate::agent::protocol::AskNodetool;
 use crate::cassandra::TableFacts;
 use crate::config::{Datacenters, NodesRequired, ShareRequired};
 use crate::model::{Fqdn, SystemClock, Token};
@@ -12,9 +12,9 @@ use crate::ssh::Connection;
 use crate::tasks::Scope;
 
 use super::contact::{
-    Contact, NODETOOL_WITHIN, contact, disagreement, ring_from_a_part, ring_members, ring_nodes,
+    Contact, NODETOOL_WITHIN, contact, disagreement, ring_from_a_part, ring_nodes,
 };
-use super::cql::{CqlFacts, ask_cql};
+use super::cql::CqlFacts;
 use super::share::see_share;
 use super::topology::name_each;
 use super::{
@@ -83,9 +83,9 @@ pub struct Survey {
     pub doubts: Vec<String>,
     /// What the share remembered of the nodes, by which they were named.
     pub known: KnownNodes,
-    contact: Option<Reached>,
+    pub(super) contact: Option<Reached>,
     /// Whether the contact tells only by nodetool or only by CQL.
-    is_part: bool,
+    pub(super) is_part: bool,
 }
 
 /// What stands against it, and the cluster as far as it could be seen.
@@ -463,37 +463,6 @@ impl Survey {
         let error = Connection::open(reach.target(&host, port), &SystemClock).await.err()?;
         Some(Finding::of(name.as_str(), &ClusterError::Ssh(error)))
     }
-
-    /// The ring as it is now: as much of it as could be asked at first.
-    pub async fn ring_now(&self, reach: &Reach) -> Result<Vec<RingNode>, Finding> {
-        let as_found = || self.ring.values().cloned().collect();
-        let Some(contact) = &self.contact else { return Ok(as_found()) };
-        let name = contact.remote.name();
-        let (members, cql) = tokio::join!(ring_members(contact), ask_cql(contact, &reach.config));
-        let members = members.map_err(|error| Finding::of(&name, &error));
-        let cql = cql.map_err(|found| found.at(&name));
-        match (members, cql) {
-            (Ok(members), Ok(cql)) => {
-                let mut findings = Vec::new();
-                let nodes = ring_nodes(&members, &cql.cluster.nodes, &mut findings);
-                // A restore with doubts was accepted as the ring was.
-                let found = findings.pop().filter(|_| self.doubts.is_empty());
-                found.map_or(Ok(nodes), Err)
-            }
-            (Ok(members), Err(_)) if self.is_part => Ok(with_status(as_found(), &members)),
-            (Err(_), Ok(_)) if self.is_part => Ok(as_found()),
-            (Err(found), _) | (_, Err(found)) => Err(found),
-        }
-    }
-}
-
-/// The nodes that are in the ring yet, each with what `nodetool status` says of it now.
-fn with_status(ring: Vec<RingNode>, members: &[RingMember]) -> Vec<RingNode> {
-    let now = |node: RingNode| {
-        let member = members.iter().find(|member| member.host_id == node.host_id)?;
-        Some(RingNode { up: member.up, state: member.state, ..node })
-    };
-    ring.into_iter().filter_map(now).collect()
 }
 
 #[cfg(test)]

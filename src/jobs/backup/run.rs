@@ -72,7 +72,7 @@ async fn work(
     let mut found = clear(cx, &agents, &tag).await;
     let ready = async {
         let copied = copied?;
-        let changed = look_again(cx, looked, request).await?;
+        let changed = look_again(cx, looked, &renewed.0, request).await?;
         lease.still_held()?;
         let lacks = members.iter().filter(|name| !copied.contains_key(*name));
         let what = lacks.map(|name| not_in_it(cx, name)).chain(changed.iter().cloned()).collect();
@@ -161,12 +161,13 @@ async fn until(cx: &Context, not_before: UnixSeconds) -> Result<(), JobError> {
 async fn look_again(
     cx: &Context,
     looked: &Survey,
+    renewed: &[Reached],
     request: &BackupRequest,
 ) -> Result<Vec<String>, JobError> {
     if request.node.is_some() {
         return Ok(Vec::new());
     }
-    let now = cx.unless_cancelled(looked.ring_now(&cx.reach)).await?;
+    let now = cx.unless_cancelled(looked.ring_now(&cx.reach, renewed)).await?;
     Ok(match now {
         Err(finding) => vec![format!("the ring could not be looked at again: {finding}")],
         Ok(now) => differences(&looked.ring, &now),
