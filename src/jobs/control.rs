@@ -9,6 +9,21 @@ use crate::model::UnixSeconds;
 use super::JobsError;
 use super::replace::replace;
 
+/// The texts of a wish.
+const RESUME: &str = "resume";
+const UNDO: &str = "undo";
+
+/// What a person wishes of a job that was broken off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wish {
+    /// Nobody has said: bring it to a safe end.
+    None,
+    /// Go on to its end.
+    Resume,
+    /// Put everything back.
+    Undo,
+}
+
 /// The `control/` directory of a job.
 #[derive(Debug, Clone)]
 pub struct Control {
@@ -49,18 +64,22 @@ impl Control {
 
     /// Asks a job that was broken off to go on.
     pub fn resume(&self) -> Result<(), JobsError> {
-        self.say("wish", "resume")
+        self.say("wish", RESUME)
     }
 
     /// Asks a restore to put back what it set aside.
     pub fn undo(&self) -> Result<(), JobsError> {
-        self.say("wish", "undo")
+        self.say("wish", UNDO)
     }
 
     /// The last of `resume` and `undo` that was asked for. It holds until the job has ended, so
     /// that a process that dies over it is followed by one with the same wish.
-    pub fn wish(&self) -> Option<String> {
-        self.said("wish")
+    pub(super) fn wish(&self) -> Wish {
+        match self.said("wish").as_deref() {
+            Some(RESUME) => Wish::Resume,
+            Some(UNDO) => Wish::Undo,
+            _ => Wish::None,
+        }
     }
 
     /// When that was asked for, by this host's clock.
@@ -70,7 +89,7 @@ impl Control {
     }
 
     /// The job has ended: what was wished of it counts no more.
-    pub fn forget_wish(&self) {
+    pub(super) fn forget_wish(&self) {
         self.forget("wish");
     }
 
@@ -122,5 +141,23 @@ impl Control {
     fn said(&self, name: &str) -> Option<String> {
         let text = fs::read_to_string(self.path.join(name)).ok()?;
         Some(text.trim().to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_wish_counts_until_it_is_forgotten() {
+        let directory = tempfile::tempdir().unwrap();
+        let control = Control::at(directory.path().to_owned());
+        assert_eq!(control.wish(), Wish::None);
+        control.resume().unwrap();
+        assert_eq!(control.wish(), Wish::Resume);
+        control.undo().unwrap();
+        assert_eq!(control.wish(), Wish::Undo);
+        control.forget_wish();
+        assert_eq!(control.wish(), Wish::None);
     }
 }

@@ -35,7 +35,10 @@ fn open(records: &[Record]) -> BTreeMap<&Fqdn, Open> {
     let mut nodes: BTreeMap<&Fqdn, Open> = BTreeMap::new();
     for record in records {
         match record {
-            Record::Taken { .. } | Record::Lacking { .. } => {}
+            Record::Taken { .. }
+            | Record::Lacking { .. }
+            | Record::Ended { .. }
+            | Record::WasHeld {} => {}
             Record::SnapshotBegins { node, tag } => {
                 nodes.entry(node).or_default().snapshot = Some(tag.clone());
             }
@@ -94,6 +97,7 @@ impl Open {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::JobState;
     use test_case::test_case;
 
     fn node() -> Fqdn {
@@ -132,6 +136,7 @@ mod tests {
             Record::Withdrawn { node: node() },
             Record::PublishBegins { node: node() },
             Record::Published { node: node() },
+            Record::Ended { state: JobState::Complete, why: String::new() },
             Record::StageBegins { node: node() },
             Record::TakenBack { node: node() },
             Record::SwapBegins { node: node() },

@@ -153,7 +153,9 @@ impl Journaled {
                 | Record::UndoBegins { .. }
                 | Record::TakenBack { .. }
                 | Record::Undone { .. }
-                | Record::Gone { .. } => {}
+                | Record::Gone { .. }
+                | Record::Ended { .. }
+                | Record::WasHeld {} => {}
             }
         }
         this

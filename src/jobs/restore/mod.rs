@@ -17,9 +17,10 @@ use std::time::Duration;
 
 pub(super) use begin::run;
 pub(super) use plan::Snapshot;
-pub(super) use recover::{Wish, recover};
+pub(super) use recover::recover;
 
 use super::context::Context;
+use super::control::Wish;
 use super::job_error::JobError;
 use super::{Record, RestoreRequest, lease, survey};
 
