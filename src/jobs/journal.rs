@@ -45,6 +45,12 @@ pub enum Record {
         /// The node.
         node: Fqdn,
     },
+    /// This node's manifest is on the share, and perhaps not all of its index entries: the same
+    /// request again adds them.
+    Whole {
+        /// The node.
+        node: Fqdn,
+    },
     /// They are written; this node's backup is finished.
     Published {
         /// The node.

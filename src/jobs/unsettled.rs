@@ -12,17 +12,26 @@ use super::Record;
 struct Open {
     /// A snapshot of this tag may be there.
     snapshot: Option<String>,
-    /// It was told to publish, and nobody knows what came of it.
-    publishing: bool,
+    /// It was told to publish, and has not finished as far as is known.
+    publishing: Option<Publishing>,
     /// A stage may be there.
     staged: bool,
     /// Cassandra may be stopped and fenced.
     swapping: bool,
 }
 
-/// Whether a node was told to publish, and nobody knows what came of it.
+/// How far a node is known to have published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Publishing {
+    /// It was told to, and nobody knows what came of it.
+    Told,
+    /// Its manifest is there, and perhaps not all of the index.
+    Whole,
+}
+
+/// Whether a node was told to publish, and may yet be at it.
 pub(super) fn is_publishing(records: &[Record]) -> bool {
-    open(records).values().any(|open| open.publishing)
+    open(records).values().any(|open| open.publishing.is_some())
 }
 
 /// What `job` may have left on its nodes and on the share, a sentence for each with what settles
@@ -43,9 +52,14 @@ fn open(records: &[Record]) -> BTreeMap<&Fqdn, Open> {
                 nodes.entry(node).or_default().snapshot = Some(tag.clone());
             }
             Record::SnapshotCleared { node } => nodes.entry(node).or_default().snapshot = None,
-            Record::PublishBegins { node } => nodes.entry(node).or_default().publishing = true,
+            Record::PublishBegins { node } => {
+                nodes.entry(node).or_default().publishing = Some(Publishing::Told);
+            }
+            Record::Whole { node } => {
+                nodes.entry(node).or_default().publishing = Some(Publishing::Whole);
+            }
             Record::Published { node } | Record::Withdrawn { node } => {
-                nodes.entry(node).or_default().publishing = false;
+                nodes.entry(node).or_default().publishing = None;
             }
             Record::StageBegins { node } => nodes.entry(node).or_default().staged = true,
             Record::SwapBegins { node } | Record::UndoBegins { node } => {
@@ -71,11 +85,15 @@ impl Open {
                  the node answers"
             )
         });
-        let publishing = self.publishing.then(|| {
-            format!(
+        let publishing = self.publishing.map(|publishing| match publishing {
+            Publishing::Told => format!(
                 "{node} was told to publish, and what came of it is not known: `medusafs resume \
                  {job}` finds out, and finishes it or takes it back"
-            )
+            ),
+            Publishing::Whole => format!(
+                "{node} is whole on the share, and perhaps not in all of the index yet: `medusafs \
+                 resume {job}` adds it when the node answers"
+            ),
         });
         let restore = if self.swapping {
             Some(format!(
@@ -110,6 +128,11 @@ mod tests {
 
     #[test_case(&[snapshot()], "n1 may still have the snapshot medusafs-j: `medusafs resume j`"; "a snapshot")]
     #[test_case(&[Record::PublishBegins { node: node() }], "told to publish"; "publishing")]
+    #[test_case(
+        &[Record::PublishBegins { node: node() }, Record::Whole { node: node() }],
+        "n1 is whole on the share, and perhaps not in all of the index yet: `medusafs resume j`";
+        "a manifest without all of the index"
+    )]
     #[test_case(&[Record::StageBegins { node: node() }], "`medusafs undo j` removes it"; "a stage")]
     #[test_case(
         &[Record::StageBegins { node: node() }, Record::SwapBegins { node: node() }],
@@ -135,6 +158,7 @@ mod tests {
             Record::PublishBegins { node: node() },
             Record::Withdrawn { node: node() },
             Record::PublishBegins { node: node() },
+            Record::Whole { node: node() },
             Record::Published { node: node() },
             Record::Ended { state: JobState::Complete, why: String::new() },
             Record::StageBegins { node: node() },

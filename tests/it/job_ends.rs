@@ -94,6 +94,24 @@ fn a_job_that_is_killed_in_its_first_step_is_brought_to_an_end_by_who_waits_for_
     assert!(fs::read_to_string(folder.join("error")).unwrap().contains("nothing had been begun"));
 }
 
+#[test]
+fn a_failed_backup_that_is_resumed_says_why_it_failed_and_not_that_it_died() {
+    let host = Host::new();
+    assert_eq!(host.medusafs(&["backup", "one"]).status.code(), Some(1));
+    let folder = folder(&host);
+    let job = folder.file_name().unwrap().to_str().unwrap();
+    for _ in 0..2 {
+        let resumed = host.medusafs(&["resume", job]);
+        assert_eq!(resumed.status.code(), Some(1), "{}", words(&resumed));
+        let error = fs::read_to_string(folder.join("error")).unwrap();
+        assert!(error.contains("127.255.255.254"), "{error}");
+        assert!(!error.contains("ended before its work did"), "{error}");
+        let again =
+            "nothing had been begun on any node: `rmdir backups/one`, then `mkdir` it again";
+        assert_eq!(error.matches(again).count(), 1, "{error}");
+    }
+}
+
 /// Waits until the job's process has taken it, and kills that.
 fn kill_the_job(folder: &Path) {
     let journal = || fs::read_to_string(folder.join("journal")).unwrap_or_default();
