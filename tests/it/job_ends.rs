@@ -35,6 +35,18 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
+/// Resumes a job that has ended. The process that has shown its end is there a moment longer.
+fn resume(host: &Host, job: &str) -> Output {
+    let mut resumed = host.medusafs(&["resume", job]);
+    until("the job's process has gone", || {
+        if resumed.status.code() == Some(4) {
+            resumed = host.medusafs(&["resume", job]);
+        }
+        resumed.status.code() != Some(4)
+    });
+    resumed
+}
+
 #[expect(clippy::disallowed_methods, reason = "the program under test, which is watched")]
 fn begin(host: &Host, name: &str) -> Child {
     Command::new("timeout")
@@ -70,7 +82,7 @@ fn a_job_whose_share_is_not_there_says_what_it_left_and_what_settles_it() {
     journal.push_str("{\"snapshot_begins\":{\"node\":\"n1\",\"tag\":\"medusafs-x\"}}\n");
     fs::write(folder.join("journal"), journal).unwrap();
     fs::rename(host.path("share"), host.path("elsewhere")).unwrap();
-    let resumed = host.medusafs(&["resume", job]);
+    let resumed = resume(&host, job);
     assert_eq!(resumed.status.code(), Some(1));
     let said = words(&resumed);
     let left = format!("n1 may still have the snapshot medusafs-x: `medusafs resume {job}` clears");
@@ -101,7 +113,7 @@ fn a_failed_backup_that_is_resumed_says_why_it_failed_and_not_that_it_died() {
     let folder = folder(&host);
     let job = folder.file_name().unwrap().to_str().unwrap();
     for _ in 0..2 {
-        let resumed = host.medusafs(&["resume", job]);
+        let resumed = resume(&host, job);
         assert_eq!(resumed.status.code(), Some(1), "{}", words(&resumed));
         let error = fs::read_to_string(folder.join("error")).unwrap();
         assert!(error.contains("127.255.255.254"), "{error}");
@@ -164,8 +176,10 @@ fn a_job_whose_process_dies_again_and_again_is_left_to_a_person() {
     let journal = fs::read_to_string(folder.join("journal")).unwrap();
     let taken: Vec<_> = journal.lines().filter(|line| line.contains("taken")).collect();
     fs::write(folder.join("journal"), format!("{}\n", taken.join("\n")).repeat(3)).unwrap();
-    let listed = host.medusafs(&["jobs"]);
-    assert!(words(&listed).contains("its recovery has begun"), "{}", words(&listed));
+    // The process that has shown its end is there a moment longer.
+    until("its recovery has begun", || {
+        words(&host.medusafs(&["jobs"])).contains("its recovery has begun")
+    });
     until("it has ended", || {
         fs::read_to_string(folder.join("error")).unwrap().contains("has died")
     });
@@ -174,7 +188,7 @@ fn a_job_whose_process_dies_again_and_again_is_left_to_a_person() {
     assert!(error.contains(&format!("`medusafs resume {job}` tries once more")), "{error}");
     // What was cancelled before is wanted again.
     fs::write(folder.join("control/cancel"), "by a person").unwrap();
-    let resumed = host.medusafs(&["resume", job]);
+    let resumed = resume(&host, job);
     assert_eq!(resumed.status.code(), Some(1));
     assert!(words(&resumed).contains("nothing had been begun on any node"), "{}", words(&resumed));
     assert!(!folder.join("control/cancel").exists());
