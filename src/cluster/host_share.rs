@@ -1,17 +1,13 @@
 //! The store as this host sees it: leases and catalogs are read here, so it must be the nodes' own.
 
 use std::path::Path;
-use std::time::Duration;
 
 use crate::agent::nonces_on;
 use crate::medusa::Layout;
 use crate::observe::ErrorChain;
 use crate::store::{BlockingPool, Store};
 
-use super::Finding;
-
-/// A share that takes longer than this for small files is no place for a backup.
-const SHARE_WITHIN: Duration = Duration::from_mins(1);
+use super::{Finding, SHARE_WITHIN};
 
 /// The store below this host's `base_path`.
 #[derive(Debug, Clone)]

@@ -10,8 +10,9 @@ use crate::tasks::Scope;
 
 use super::{AgentLine, ClusterError, Deaf, Finding, HostShare, on_all};
 
-/// A share that takes longer than this for a small file is no place for a backup.
-const SHARE_WITHIN: Duration = Duration::from_mins(1);
+/// For something small on the share, a lease, a token map, a nonce: one that takes longer is no
+/// place for a backup.
+pub const SHARE_WITHIN: Duration = Duration::from_mins(1);
 
 /// What was seen of the share.
 #[derive(Debug, Default)]

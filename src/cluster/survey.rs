@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::agent::protocol::{AskNodetool, RingMember};
+use crate::agent::protocol::AskNodetool;
 use crate::cassandra::TableFacts;
 use crate::config::{Datacenters, NodesRequired, ShareRequired};
 use crate::model::{Fqdn, SystemClock, Token};
@@ -12,9 +12,9 @@ use crate::ssh::Connection;
 use crate::tasks::Scope;
 
 use super::contact::{
-    Contact, NODETOOL_WITHIN, contact, disagreement, ring_from_a_part, ring_members, ring_nodes,
+    Contact, NODETOOL_WITHIN, contact, disagreement, ring_from_a_part, ring_nodes,
 };
-use super::cql::{CqlFacts, ask_cql};
+use super::cql::CqlFacts;
 use super::share::see_share;
 use super::topology::name_each;
 use super::{
@@ -24,7 +24,7 @@ use super::{
 
 /// Connections that are opened at once: sshd's MaxStartups begins to refuse at ten a host, and
 /// each costs a key exchange here.
-const LOGINS_AT_ONCE: usize = 16;
+pub const LOGINS_AT_ONCE: usize = 16;
 
 /// What the cluster is looked at for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,9 +81,11 @@ pub struct Survey {
     pub share: ShareSeen,
     /// What could not be learned, each a reason to hold a restore; none for a backup.
     pub doubts: Vec<String>,
-    contact: Option<Reached>,
+    /// What the share remembered of the nodes, by which they were named.
+    pub known: KnownNodes,
+    pub(super) contact: Option<Reached>,
     /// Whether the contact tells only by nodetool or only by CQL.
-    is_part: bool,
+    pub(super) is_part: bool,
 }
 
 /// What stands against it, and the cluster as far as it could be seen.
@@ -297,6 +299,7 @@ async fn look(
         reached,
         share,
         doubts: met.doubts,
+        known: memory.known.clone(),
         contact: met.contact,
         is_part: met.is_part,
     })
@@ -352,19 +355,24 @@ fn judge_ring(
             Finding::warning(about, what, "")
         });
     }
-    let Datacenters::Only(wanted) = &reach.config.medusafs.datacenters else { return };
-    let there: BTreeSet<&str> = ring.values().map(|node| node.datacenter.as_str()).collect();
-    if purpose.is_restore() {
-        return;
+    if !purpose.is_restore() {
+        findings.extend(absent_datacenters(&reach.config.medusafs.datacenters, ring));
     }
-    for name in wanted.iter().filter(|name| !there.contains(name.as_str())) {
+}
+
+fn absent_datacenters(datacenters: &Datacenters, ring: &BTreeMap<Fqdn, RingNode>) -> Vec<Finding> {
+    let Datacenters::Only(wanted) = datacenters else { return Vec::new() };
+    let there: BTreeSet<&str> = ring.values().map(|node| node.datacenter.as_str()).collect();
+    let absent = wanted.iter().filter(|name| !there.contains(name.as_str()));
+    let finding = |name: &String| {
         let there: Vec<_> = there.iter().copied().collect();
-        findings.push(Finding::error(
+        Finding::error(
             None,
             format!("datacenters in medusafs.ini names {name}, which the ring does not have"),
             format!("its data centres are {}", there.join(", ")),
-        ));
-    }
+        )
+    };
+    absent.map(finding).collect()
 }
 
 /// One store is for one cluster: names, pools of files and purges of two would be mixed.
@@ -455,42 +463,33 @@ impl Survey {
         let error = Connection::open(reach.target(&host, port), &SystemClock).await.err()?;
         Some(Finding::of(name.as_str(), &ClusterError::Ssh(error)))
     }
-
-    /// The ring as it is now: as much of it as could be asked at first.
-    pub async fn ring_now(&self, reach: &Reach) -> Result<Vec<RingNode>, Finding> {
-        let as_found = || self.ring.values().cloned().collect();
-        let Some(contact) = &self.contact else { return Ok(as_found()) };
-        let name = contact.remote.name();
-        let (members, cql) = tokio::join!(ring_members(contact), ask_cql(contact, &reach.config));
-        let members = members.map_err(|error| Finding::of(&name, &error));
-        let cql = cql.map_err(|found| found.at(&name));
-        match (members, cql) {
-            (Ok(members), Ok(cql)) => {
-                let mut findings = Vec::new();
-                let nodes = ring_nodes(&members, &cql.cluster.nodes, &mut findings);
-                // A restore with doubts was accepted as the ring was.
-                let found = findings.pop().filter(|_| self.doubts.is_empty());
-                found.map_or(Ok(nodes), Err)
-            }
-            (Ok(members), Err(_)) if self.is_part => Ok(with_status(as_found(), &members)),
-            (Err(_), Ok(_)) if self.is_part => Ok(as_found()),
-            (Err(found), _) | (_, Err(found)) => Err(found),
-        }
-    }
-}
-
-/// The nodes that are in the ring yet, each with what `nodetool status` says of it now.
-fn with_status(ring: Vec<RingNode>, members: &[RingMember]) -> Vec<RingNode> {
-    let now = |node: RingNode| {
-        let member = members.iter().find(|member| member.host_id == node.host_id)?;
-        Some(RingNode { up: member.up, state: member.state, ..node })
-    };
-    ring.into_iter().filter_map(now).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::protocol::MemberState;
+
+    #[test]
+    fn a_data_centre_that_the_ring_has_not_is_an_error_that_names_those_it_has() {
+        let node = |datacenter: &str| RingNode {
+            host_id: String::new(),
+            address: "198.51.100.11".parse().unwrap(),
+            datacenter: datacenter.to_owned(),
+            rack: "r1".to_owned(),
+            tokens: Vec::new(),
+            up: Some(true),
+            state: MemberState::Normal,
+        };
+        let ring = [("n1", "dc1"), ("n2", "dc2")];
+        let ring = ring.map(|(name, of)| (Fqdn::parse(name).unwrap(), node(of))).into();
+        let only = Datacenters::Only(["dc1", "dcl"].map(str::to_owned).into());
+        let found = absent_datacenters(&only, &ring);
+        assert_eq!((found.len(), found[0].severity), (1, Severity::Error));
+        let said = found[0].to_string();
+        assert!(said.contains("names dcl") && said.contains("centres are dc1, dc2"), "{said}");
+        assert_eq!(absent_datacenters(&Datacenters::All, &ring), Vec::new());
+    }
 
     #[test]
     fn another_cluster_in_the_same_store_is_refused_and_told_what_to_do() {

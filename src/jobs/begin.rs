@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::model::{
-    Clock, JobId, JobState, JobStatus, Phase, Progress, STATUS_VERSION, UnixSeconds,
+    Clock, JobId, JobKind, JobState, JobStatus, Phase, Progress, STATUS_VERSION, UnixSeconds,
 };
 use crate::observe::ErrorChain;
 
@@ -100,7 +100,8 @@ impl Jobs {
     }
 
     /// Takes up a job that has ended: its status is set back to its first, so that whoever looks
-    /// sees that it goes on, and a process is started for it.
+    /// sees that it goes on, and a process is started for it. Why a node failed a backup stays: no
+    /// later process finds out.
     pub fn reopen(&self, folder: &Folder) -> Result<(), JobsError> {
         folder.control().forget_cancel();
         let mut status = folder.status()?;
@@ -108,7 +109,10 @@ impl Jobs {
         status.finished = None;
         status.error.clear();
         for node in &mut status.nodes {
-            (node.state, node.error) = (JobState::Pending, None);
+            node.state = JobState::Pending;
+            if status.kind == JobKind::Restore {
+                node.error = None;
+            }
         }
         folder.write_status(&status)?;
         self.start(folder)

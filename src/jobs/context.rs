@@ -1,12 +1,11 @@
 //! What a job's process has at hand.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::{Listener, Reach};
+use crate::cluster::{Listener, Reach, SHARE_WITHIN};
 use crate::config::Config;
 use crate::medusa::Layout;
 use crate::model::{Clock, Fqdn, NodeStatus, Progress};
@@ -15,9 +14,6 @@ use crate::tasks::Scope;
 
 use super::job_error::JobError;
 use super::{Board, Control, JobsError, Journal, Record};
-
-/// For something small on the share: a lease, a token map.
-pub(super) const SHARE_WITHIN: Duration = Duration::from_mins(1);
 
 /// The means of one job.
 #[derive(Clone)]

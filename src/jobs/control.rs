@@ -1,12 +1,28 @@
 //! What persons want of a running job: small files that the job looks for.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 
 use crate::model::UnixSeconds;
 
 use super::JobsError;
+use super::replace::replace;
+
+/// The texts of a wish.
+const RESUME: &str = "resume";
+const UNDO: &str = "undo";
+
+/// What a person wishes of a job that was broken off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wish {
+    /// Nobody has said: bring it to a safe end.
+    None,
+    /// Go on to its end.
+    Resume,
+    /// Put everything back.
+    Undo,
+}
 
 /// The `control/` directory of a job.
 #[derive(Debug, Clone)]
@@ -48,18 +64,22 @@ impl Control {
 
     /// Asks a job that was broken off to go on.
     pub fn resume(&self) -> Result<(), JobsError> {
-        self.say("wish", "resume")
+        self.say("wish", RESUME)
     }
 
     /// Asks a restore to put back what it set aside.
     pub fn undo(&self) -> Result<(), JobsError> {
-        self.say("wish", "undo")
+        self.say("wish", UNDO)
     }
 
     /// The last of `resume` and `undo` that was asked for. It holds until the job has ended, so
     /// that a process that dies over it is followed by one with the same wish.
-    pub fn wish(&self) -> Option<String> {
-        self.said("wish")
+    pub(super) fn wish(&self) -> Wish {
+        match self.said("wish").as_deref() {
+            Some(RESUME) => Wish::Resume,
+            Some(UNDO) => Wish::Undo,
+            _ => Wish::None,
+        }
     }
 
     /// When that was asked for, by this host's clock.
@@ -69,7 +89,7 @@ impl Control {
     }
 
     /// The job has ended: what was wished of it counts no more.
-    pub fn forget_wish(&self) {
+    pub(super) fn forget_wish(&self) {
         self.forget("wish");
     }
 
@@ -111,18 +131,33 @@ impl Control {
 
     fn say(&self, name: &'static str, text: &str) -> Result<(), JobsError> {
         let path = self.path.join(name);
-        let draft = self.path.join(format!(".{name}"));
-        let written = || -> io::Result<()> {
-            let mut file = fs::File::create(&draft)?;
-            file.write_all(text.as_bytes())?;
-            file.sync_data()?;
-            fs::rename(&draft, &path)
-        };
-        written().map_err(|source| JobsError::Folder { doing: "write", path, source })
+        replace(&self.path, name, text.as_bytes()).map_err(|source| JobsError::Folder {
+            doing: "write",
+            path,
+            source,
+        })
     }
 
     fn said(&self, name: &str) -> Option<String> {
         let text = fs::read_to_string(self.path.join(name)).ok()?;
         Some(text.trim().to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_wish_counts_until_it_is_forgotten() {
+        let directory = tempfile::tempdir().unwrap();
+        let control = Control::at(directory.path().to_owned());
+        assert_eq!(control.wish(), Wish::None);
+        control.resume().unwrap();
+        assert_eq!(control.wish(), Wish::Resume);
+        control.undo().unwrap();
+        assert_eq!(control.wish(), Wish::Undo);
+        control.forget_wish();
+        assert_eq!(control.wish(), Wish::None);
     }
 }

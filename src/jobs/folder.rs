@@ -1,7 +1,7 @@
 //! A job's folder: written by the job, read by anybody.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 
 use crate::model::{JobId, JobStatus};
 
+use super::replace::replace;
 use super::{Control, JobRequest, JobsError, Journal};
 
 /// The most that is read of a text file of the folder: a log grows.
@@ -184,19 +185,7 @@ impl Folder {
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), JobsError> {
         let path = self.path.join(name);
-        let draft = self.path.join(format!(".{name}"));
-        let written = || -> io::Result<()> {
-            let mut file = OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(0o600)
-                .open(&draft)?;
-            file.write_all(bytes)?;
-            file.sync_data()?;
-            fs::rename(&draft, &path)
-        };
-        written().map_err(|source| self.wrong("write", &path, source))
+        replace(&self.path, name, bytes).map_err(|source| self.wrong("write", &path, source))
     }
 
     #[expect(clippy::unused_self, reason = "read as a sentence where it is called")]

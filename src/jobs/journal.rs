@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Fqdn, UnixSeconds};
+use crate::model::{Fqdn, JobState, UnixSeconds};
 
 use super::JobsError;
 
@@ -48,6 +48,12 @@ pub enum Record {
     },
     /// This node's meta files and index entries are about to be written.
     PublishBegins {
+        /// The node.
+        node: Fqdn,
+    },
+    /// This node's manifest is on the share, and perhaps not all of its index entries: the same
+    /// request again adds them.
+    Whole {
         /// The node.
         node: Fqdn,
     },
@@ -96,6 +102,15 @@ pub enum Record {
         /// The node.
         node: Fqdn,
     },
+    /// The job has come to this end, over which its process did not die.
+    Ended {
+        /// As what.
+        state: JobState,
+        /// Its last words, without what is left of it.
+        why: String,
+    },
+    /// The process before this one died while the restore waited for a person: nothing was in hand.
+    WasHeld {},
 }
 
 /// An append-only file of records, each synced before it counts.

@@ -19,7 +19,8 @@ const ASK_AGAIN: Duration = Duration::from_secs(2);
 /// How often it is looked whether a lease is still held.
 const WATCH_EVERY: Duration = Duration::from_secs(5);
 
-/// A lease that is given back at the end; one that is dropped runs out by itself.
+/// A lease that is given back at the end. One that is dropped is given back too, and nobody waits
+/// for that.
 pub(super) struct HeldLease(Lease);
 
 impl HeldLease {

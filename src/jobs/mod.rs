@@ -22,6 +22,7 @@ mod folder;
 mod job_error;
 mod journal;
 mod lease;
+mod replace;
 mod request;
 mod restore;
 mod run;

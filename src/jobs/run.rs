@@ -10,7 +10,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::Reach;
+use crate::cluster::{Reach, SHARE_WITHIN};
 use crate::config::{Config, Sources};
 use crate::medusa::Layout;
 use crate::model::{Clock, JobState, UnixSeconds};
@@ -18,13 +18,12 @@ use crate::observe::ErrorChain;
 use crate::store::{BlockingPool, PoolLimits, Store};
 use crate::tasks::Scope;
 
-use super::context::{Context, SHARE_WITHIN};
+use super::context::Context;
 use super::job_error::JobError;
-use super::restore::Wish;
 use super::unsettled::unsettled;
-use super::{Board, Folder, Held, Jobs, JobsError, Record, Work, backup, restore};
+use super::{Board, Control, Folder, Held, Jobs, JobsError, Record, Work, backup, restore};
 
-/// How often what is shown is written, and what persons want is looked for.
+/// How often it is looked whether a person cancels.
 const TICK: Duration = Duration::from_millis(500);
 
 /// How long agents and connections may take to end.
@@ -55,7 +54,8 @@ pub struct JobProcess {
 ///
 /// # Errors
 ///
-/// The folder itself cannot be used, or another process does the job; nothing was done.
+/// Another process does the job, or the folder itself cannot be used: nothing was done, or its end
+/// could not be shown and is for the next process to find.
 pub async fn run_job(process: JobProcess) -> Result<JobState, JobsError> {
     let _held = hold(&process.folder).await?;
     let board = Arc::new(Board::open(process.folder.clone(), Arc::clone(&process.clock))?);
@@ -66,15 +66,15 @@ pub async fn run_job(process: JobProcess) -> Result<JobState, JobsError> {
     }
     forget_late_cancel(&process.folder);
     let scope = Scope::new();
-    // Apart from the job's own tasks: it goes on while those come to their end.
-    let ticking = Scope::new();
+    // It never ends by itself, and the job's own tasks are waited for.
+    let listening = Scope::new();
     let cancelled = CancellationToken::new();
-    drop(ticking.spawn(tick(Arc::clone(&board), cancelled.clone())));
+    drop(listening.spawn(listen(process.folder.control(), cancelled.clone())));
     let (ended, cx) = take_up(&process, &board, &scope, cancelled).await;
     let (state, words) = ended.unwrap_or_else(|error| (error.state(), error.in_words()));
+    listening.close(Duration::ZERO).await;
     // Agents see the end of their input, and take back what they have not finished.
     scope.close(GRACE).await;
-    ticking.close(Duration::ZERO).await;
     if let Some(cx) = &cx {
         clear_temporary(cx).await;
         if let Some(directory) = process.folder.path().parent().map(Path::to_owned) {
@@ -83,16 +83,23 @@ pub async fn run_job(process: JobProcess) -> Result<JobState, JobsError> {
             jobs.tidy(cx.config.medusafs.undo_keep);
         }
     }
-    board.ends(state, &with_what_is_left(&process.folder, words));
+    board.ends(state, &last_words(&process.folder, state, words));
+    board.shown().await?;
     // Afterwards: one that dies before it has ended is followed by one with the same wish.
     process.folder.control().forget_wish();
     Ok(state)
 }
 
-/// The job's last words, and whatever of it is left anywhere, with the command that settles it.
-fn with_what_is_left(folder: &Folder, words: String) -> String {
+/// Writes down that the job has ended, and returns its last words and whatever of it is left
+/// anywhere, with the command that settles it.
+fn last_words(folder: &Folder, state: JobState, words: String) -> String {
     let left = match folder.journal() {
-        Ok(journal) => unsettled(journal.records(), folder.id()),
+        Ok(mut journal) => {
+            if let Err(error) = journal.write(Record::Ended { state, why: words.clone() }) {
+                tracing::warn!(error = %ErrorChain(&error), "its end is not in its journal");
+            }
+            unsettled(journal.records(), folder.id())
+        }
         Err(error) => vec![format!(
             "what it may have left cannot be told: {}; `medusafs check` looks for it on the nodes",
             ErrorChain(&error)
@@ -139,7 +146,7 @@ async fn take_up(
     }
 }
 
-/// The means of the job, and how often it was taken up before.
+/// The means of the job, and how it was taken up before.
 async fn take(
     process: &JobProcess,
     board: &Arc<Board>,
@@ -147,31 +154,43 @@ async fn take(
     cancelled: CancellationToken,
 ) -> Result<(Context, Taken), JobError> {
     let mut journal = process.folder.journal()?;
+    if board.status().state == JobState::Held {
+        journal.write(Record::WasHeld {})?;
+    }
     let taken = Taken::read(journal.records(), process.folder.control().wished_at());
     journal.write(Record::Taken { at: process.clock.now(), pid: std::process::id() })?;
     let cx = context(process, Arc::clone(board), journal, scope, cancelled).await?;
     Ok((cx, taken))
 }
 
-/// How often a job was taken up before.
+/// How a job was taken up before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Taken {
-    /// In all.
-    before: usize,
-    /// Since a person last wished something of it.
-    since_wish: usize,
+    /// It was not.
+    is_first: bool,
+    /// How many processes have died over it since a person last wished something of it.
+    deaths: usize,
 }
 
 impl Taken {
     fn read(records: &[Record], wished_at: Option<UnixSeconds>) -> Self {
-        let times = || {
-            records.iter().filter_map(|record| match record {
-                Record::Taken { at, .. } => Some(*at),
-                _ => None,
-            })
+        let (mut is_first, mut deaths, mut last) = (true, 0, None);
+        let mut died = |last: Option<UnixSeconds>| {
+            deaths += usize::from(last.is_some_and(|at| wished_at.is_none_or(|wish| at > wish)));
         };
-        let is_since = |at: &UnixSeconds| wished_at.is_none_or(|wished| *at > wished);
-        Self { before: times().count(), since_wish: times().filter(is_since).count() }
+        for record in records {
+            match record {
+                Record::Taken { at, .. } => {
+                    is_first = false;
+                    died(last.replace(*at));
+                }
+                // While nothing was in hand, it was the host that went down.
+                Record::Ended { .. } | Record::WasHeld {} => last = None,
+                _ => {}
+            }
+        }
+        died(last);
+        Self { is_first, deaths }
     }
 }
 
@@ -190,13 +209,8 @@ async fn clear_temporary(cx: &Context) {
 
 async fn work(cx: &Context, folder: &Folder, taken: Taken) -> Result<(JobState, String), JobError> {
     let request = folder.request()?;
-    let wish = match cx.control.wish().as_deref() {
-        Some("resume") => Wish::Resume,
-        Some("undo") => Wish::Undo,
-        _ => Wish::None,
-    };
-    if taken.since_wish >= TRIES {
-        let (job, times) = (folder.id().clone(), taken.since_wish);
+    if taken.deaths >= TRIES {
+        let (job, times) = (folder.id().clone(), taken.deaths);
         let found = format!(
             "its process has died {times} times; look into its log for why, then `medusafs resume \
              {job}` tries once more"
@@ -207,15 +221,14 @@ async fn work(cx: &Context, folder: &Folder, taken: Taken) -> Result<(JobState, 
         "asked by uid {}, process {} {:?}",
         request.asked_by.uid, request.asked_by.pid, request.asked_by.program
     ));
-    let is_first = taken.before == 0;
     match &request.work {
-        Work::Backup(request) if is_first => backup::run(cx, request).await,
+        Work::Backup(request) if taken.is_first => backup::run(cx, request).await,
         Work::Backup(request) => backup::recover(cx, request).await,
         Work::Restore(request) => {
-            let ended = if is_first {
+            let ended = if taken.is_first {
                 restore::run(cx, request).await
             } else {
-                restore::recover(cx, request, wish).await
+                restore::recover(cx, request, cx.control.wish()).await
             };
             ended.inspect_err(|error| {
                 if error.state() == JobState::Failed {
@@ -287,13 +300,11 @@ fn program(path: &Path) -> Result<Bytes, JobError> {
     })
 }
 
-/// Writes what is shown, and looks for what persons want, until the scope closes.
-async fn tick(board: Arc<Board>, cancelled: CancellationToken) {
-    let control = board.folder().control();
+/// Looks whether a person cancels, until the scope closes.
+async fn listen(control: Control, cancelled: CancellationToken) {
     let mut ticks = tokio::time::interval(TICK);
     loop {
         ticks.tick().await;
-        board.flush();
         if !cancelled.is_cancelled() && control.cancelled().is_some() {
             cancelled.cancel();
         }
@@ -336,13 +347,30 @@ mod tests {
         }
     }
 
+    fn taken(at: i64) -> Record {
+        Record::Taken { at: UnixSeconds(at), pid: 1 }
+    }
+
+    fn deaths(records: &[Record], wished_at: Option<i64>) -> usize {
+        Taken::read(records, wished_at.map(UnixSeconds)).deaths
+    }
+
     #[test]
     fn a_wish_counts_the_deaths_anew_and_not_for_ever() {
-        let taken = |at| Record::Taken { at: UnixSeconds(at), pid: 1 };
-        let records: Vec<_> = [10, 20, 30, 40].map(taken).into();
-        let read = |wished_at: Option<i64>| Taken::read(&records, wished_at.map(UnixSeconds));
-        assert_eq!(read(None), Taken { before: 4, since_wish: 4 });
-        assert_eq!(read(Some(25)), Taken { before: 4, since_wish: 2 });
-        assert_eq!(read(Some(50)), Taken { before: 4, since_wish: 0 });
+        let records = [10, 20, 30, 40].map(taken);
+        assert_eq!(deaths(&records, None), 4);
+        assert_eq!(deaths(&records, Some(25)), 2);
+        assert_eq!(deaths(&records, Some(50)), 0);
+        assert!(!Taken::read(&records, None).is_first && Taken::read(&[], None).is_first);
+    }
+
+    #[test]
+    fn no_reboot_while_a_restore_waits_for_a_person_is_a_death_over_it() {
+        let held = || Record::WasHeld {};
+        let records = [taken(10), held(), taken(20), held(), taken(30), held()];
+        assert_eq!(deaths(&records, None), 0);
+        let ended = Record::Ended { state: JobState::Failed, why: String::new() };
+        let records = [taken(10), taken(20), ended, taken(30)];
+        assert_eq!(deaths(&records, None), 2);
     }
 }

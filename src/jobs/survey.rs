@@ -3,20 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cluster::{
-    HostShare, KnownNodes, Memory, Purpose, Reached, Severity, Survey, on_all, stored_names, survey,
+    HostShare, KnownNodes, LOGINS_AT_ONCE, Memory, Purpose, Reached, Severity, Survey, on_all,
+    stored_names, survey,
 };
-use crate::model::Fqdn;
-use crate::observe::ErrorChain;
+use crate::medusa::Layout;
+use crate::model::{Fqdn, JobId};
+use crate::store::Store;
 
 use super::context::Context;
 use super::job_error::JobError;
+use super::lease::HeldLease;
 
-/// Connections that are opened at once: each costs a key exchange here.
-const LOGINS_AT_ONCE: usize = 16;
-
-/// Looks at the cluster, remembers its nodes, and ends the job if it is not fit.
+/// Looks at the cluster, and ends the job if it is not fit.
 pub(super) async fn look(cx: &Context, purpose: &Purpose) -> Result<Survey, JobError> {
-    let mut memory = memory(cx).await?;
+    let memory = memory(cx).await?;
     let here = HostShare::new(cx.store.clone(), cx.layout.clone(), cx.pool.clone());
     let looked = cx.unless_cancelled(Box::pin(survey(&cx.reach, &memory, &here, purpose))).await?;
     for finding in &looked.findings {
@@ -34,21 +34,44 @@ pub(super) async fn look(cx: &Context, purpose: &Purpose) -> Result<Survey, JobE
             None => cx.board.log(&finding.to_string()),
         }
     }
-    let survey = looked.fit().map_err(JobError::Unfit)?;
+    looked.fit().map_err(JobError::Unfit)
+}
+
+/// Has the share remember the nodes as they were found. `_cluster` keeps others from writing the
+/// same: what was written between the look and the lease, as by `medusafs trust`, stays.
+pub(super) async fn remember(cx: &Context, survey: &Survey, _cluster: &HeldLease) {
     // Without CQL the ring has no tokens but those that are remembered.
     if survey.tables.is_none() {
-        return Ok(survey);
+        return;
     }
-    memory.known.remember(&survey.cluster_name, &survey.ring, cx.clock.now());
-    let (store, layout, known) = (cx.store.clone(), cx.layout.clone(), memory.known);
+    let mut known = survey.known.clone();
+    known.remember(&survey.cluster_name, &survey.ring, cx.clock.now());
+    let (store, layout, was) = (cx.store.clone(), cx.layout.clone(), survey.known.clone());
     let job = cx.board.folder().id().clone();
-    let written = cx
-        .on_share("for the share to remember the nodes", move || known.write(&store, &layout, &job))
-        .await?;
-    if let Err(error) = written {
-        cx.board.log(&format!("the share does not remember the nodes: {}", ErrorChain(&error)));
+    let write = move || write_if_still(&store, &layout, &job, &was, &known);
+    let written = cx.on_share("for the share to remember the nodes", write).await;
+    match written.and_then(|written| written) {
+        Ok(true) => {}
+        Ok(false) => cx.board.log("what the share remembers of the nodes was changed meanwhile"),
+        Err(error) => {
+            cx.board.log(&format!("the share does not remember the nodes: {}", error.in_words()));
+        }
     }
-    Ok(survey)
+}
+
+/// Returns whether the share remembers `was` yet, and `known` from now on.
+fn write_if_still(
+    store: &Store,
+    layout: &Layout,
+    job: &JobId,
+    was: &KnownNodes,
+    known: &KnownNodes,
+) -> Result<bool, JobError> {
+    if KnownNodes::read(store, layout)? != *was {
+        return Ok(false);
+    }
+    known.write(store, layout, job)?;
+    Ok(true)
 }
 
 /// Logs in to nodes as the share remembers them, whatever the ring says now.
@@ -97,4 +120,39 @@ pub(super) async fn memory(cx: &Context) -> Result<Memory, JobError> {
         })
         .await?;
     Ok(Memory { known: known?, stored, this_host })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::KnownNode;
+    use crate::model::UnixSeconds;
+
+    #[test]
+    fn what_was_written_since_the_look_is_not_written_over() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        let (layout, job) = (Layout::new(None).unwrap(), JobId::parse("j").unwrap());
+        let known = |name: &str| KnownNodes {
+            version: 1,
+            cluster_name: "lab".to_owned(),
+            nodes: vec![KnownNode {
+                name: Fqdn::parse(name).unwrap(),
+                host_id: "1".to_owned(),
+                tokens: Vec::new(),
+                address: "198.51.100.11".parse().unwrap(),
+                datacenter: "dc1".to_owned(),
+                rack: "r1".to_owned(),
+                seen: UnixSeconds(0),
+            }],
+        };
+        let write = |was: &KnownNodes, name: &str| {
+            write_if_still(&store, &layout, &job, was, &known(name)).unwrap()
+        };
+        assert!(write(&KnownNodes::default(), "old"));
+        // As by `medusafs trust`, while a restore is planned.
+        assert!(write(&known("old"), "trusted"));
+        assert!(!write(&known("old"), "old"));
+        assert_eq!(KnownNodes::read(&store, &layout).unwrap(), known("trusted"));
+    }
 }

@@ -14,17 +14,26 @@ struct Open {
     snapshot: Option<String>,
     /// What it copied may be on the share, where nobody names it.
     copied: bool,
-    /// It was told to publish, and nobody knows what came of it.
-    publishing: bool,
+    /// It was told to publish, and has not finished as far as is known.
+    publishing: Option<Publishing>,
     /// A stage may be there.
     staged: bool,
     /// Cassandra may be stopped and fenced.
     swapping: bool,
 }
 
-/// Whether a node was told to publish, and nobody knows what came of it.
+/// How far a node is known to have published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Publishing {
+    /// It was told to, and nobody knows what came of it.
+    Told,
+    /// Its manifest is there, and perhaps not all of the index.
+    Whole,
+}
+
+/// Whether a node was told to publish, and may yet be at it.
 pub(super) fn is_publishing(records: &[Record]) -> bool {
-    open(records).values().any(|open| open.publishing)
+    open(records).values().any(|open| open.publishing.is_some())
 }
 
 /// What `job` may have left on its nodes and on the share, a sentence for each with what settles
@@ -37,16 +46,24 @@ fn open(records: &[Record]) -> BTreeMap<&Fqdn, Open> {
     let mut nodes: BTreeMap<&Fqdn, Open> = BTreeMap::new();
     for record in records {
         match record {
-            Record::Taken { .. } | Record::Lacking { .. } => {}
+            Record::Taken { .. }
+            | Record::Lacking { .. }
+            | Record::Ended { .. }
+            | Record::WasHeld {} => {}
             Record::SnapshotBegins { node, tag } => {
                 nodes.entry(node).or_default().snapshot = Some(tag.clone());
             }
             Record::SnapshotCleared { node } => nodes.entry(node).or_default().snapshot = None,
             Record::UploadBegins { node } => nodes.entry(node).or_default().copied = true,
-            Record::PublishBegins { node } => nodes.entry(node).or_default().publishing = true,
+            Record::PublishBegins { node } => {
+                nodes.entry(node).or_default().publishing = Some(Publishing::Told);
+            }
+            Record::Whole { node } => {
+                nodes.entry(node).or_default().publishing = Some(Publishing::Whole);
+            }
             Record::Published { node } | Record::Withdrawn { node } => {
                 let open = nodes.entry(node).or_default();
-                (open.copied, open.publishing) = (false, false);
+                (open.copied, open.publishing) = (false, None);
             }
             Record::StageBegins { node } => nodes.entry(node).or_default().staged = true,
             Record::SwapBegins { node } | Record::UndoBegins { node } => {
@@ -73,17 +90,21 @@ impl Open {
             )
         });
         // Finding out what was published settles this, too.
-        let copied = (self.copied && !self.publishing).then(|| {
+        let copied = (self.copied && self.publishing.is_none()).then(|| {
             format!(
                 "{node} may have left on the share what it had copied: `medusafs resume {job}` takes \
                  it back when the node answers"
             )
         });
-        let publishing = self.publishing.then(|| {
-            format!(
+        let publishing = self.publishing.map(|publishing| match publishing {
+            Publishing::Told => format!(
                 "{node} was told to publish, and what came of it is not known: `medusafs resume \
                  {job}` finds out, and finishes it or takes it back"
-            )
+            ),
+            Publishing::Whole => format!(
+                "{node} is whole on the share, and perhaps not in all of the index yet: `medusafs \
+                 resume {job}` adds it when the node answers"
+            ),
         });
         let restore = if self.swapping {
             Some(format!(
@@ -105,6 +126,7 @@ impl Open {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::JobState;
     use test_case::test_case;
 
     fn node() -> Fqdn {
@@ -125,6 +147,11 @@ mod tests {
         "told to publish"; "publishing what was copied"
     )]
     #[test_case(&[Record::PublishBegins { node: node() }], "told to publish"; "publishing")]
+    #[test_case(
+        &[Record::PublishBegins { node: node() }, Record::Whole { node: node() }],
+        "n1 is whole on the share, and perhaps not in all of the index yet: `medusafs resume j`";
+        "a manifest without all of the index"
+    )]
     #[test_case(&[Record::StageBegins { node: node() }], "`medusafs undo j` removes it"; "a stage")]
     #[test_case(
         &[Record::StageBegins { node: node() }, Record::SwapBegins { node: node() }],
@@ -151,7 +178,9 @@ mod tests {
             Record::PublishBegins { node: node() },
             Record::Withdrawn { node: node() },
             Record::PublishBegins { node: node() },
+            Record::Whole { node: node() },
             Record::Published { node: node() },
+            Record::Ended { state: JobState::Complete, why: String::new() },
             Record::StageBegins { node: node() },
             Record::TakenBack { node: node() },
             Record::SwapBegins { node: node() },

@@ -91,24 +91,6 @@ impl SshError {
     pub fn host_key(&self) -> Option<&HostKeyError> {
         self.source.as_deref()?.downcast_ref()
     }
-
-    /// Whether the same again, later, may succeed.
-    pub fn is_retryable(&self) -> bool {
-        match self.kind {
-            SshErrorKind::Unreachable
-            | SshErrorKind::Busy
-            | SshErrorKind::TimedOut
-            | SshErrorKind::Lost => true,
-            SshErrorKind::HostKey
-            | SshErrorKind::Identity
-            | SshErrorKind::Denied
-            | SshErrorKind::Refused
-            | SshErrorKind::NotOurs
-            | SshErrorKind::Failed
-            | SshErrorKind::TooMuch
-            | SshErrorKind::Unsayable => false,
-        }
-    }
 }
 
 impl fmt::Display for Stage {

@@ -1,7 +1,7 @@
 //! One remote machine: log in, run, start, write a file, reach a port. Nothing here can hang, and
 //! nobody is trusted whom known_hosts does not vouch for.
 //!
-//! [`Connection`] is the real [`Remote`], over russh; [`ScriptedRemote`] plays a script.
+//! [`Connection`] is the [`Remote`], over russh.
 
 mod authenticate;
 mod channel;
@@ -16,6 +16,7 @@ mod pipe;
 mod preamble;
 mod process;
 mod remote;
+#[cfg(test)]
 mod scripted;
 mod signer;
 mod sudo;
@@ -28,7 +29,8 @@ pub use error::{SshError, SshErrorKind, Stage};
 pub use host_keys::{Fingerprint, HostKeyError};
 pub use process::{ProcessStdin, ProcessStdout, RemoteProcess, StderrTail};
 pub use remote::{Duplex, Exit, Output, Remote, Tunnel};
-pub use scripted::{Call, ScriptedProcess, ScriptedRemote};
+#[cfg(test)]
+pub(crate) use scripted::ScriptedRemote;
 pub use sudo::{SudoRefusal, probe_sudo};
 pub use target::{Identity, Patience, Target};
 pub use trust::{OfferedKey, is_recorded, offered_keys, record_key, refuse_changed};

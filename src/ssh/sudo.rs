@@ -90,8 +90,7 @@ mod tests {
     use crate::ssh::ScriptedRemote;
 
     async fn answer(status: u32, stderr: &str) -> Result<(), SudoRefusal> {
-        let remote = ScriptedRemote::new("ops@node1");
-        remote.will_answer(status, "", stderr);
+        let remote = ScriptedRemote::new("ops@node1", status, stderr);
         let command = RemoteCommand::new(["/opt/agent", "--version"]);
         probe_sudo(&remote, "ops", &command, Duration::from_secs(1)).await.unwrap()
     }

@@ -75,7 +75,8 @@ impl Lease {
     }
 
     /// Its number: higher than that of any holder before.
-    pub fn generation(&self) -> u64 {
+    #[cfg(test)]
+    pub(super) fn generation(&self) -> u64 {
         self.held.generation.number
     }
 

@@ -35,6 +35,18 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
+/// Resumes a job that has ended. The process that has shown its end is there a moment longer.
+fn resume(host: &Host, job: &str) -> Output {
+    let mut resumed = host.medusafs(&["resume", job]);
+    until("the job's process has gone", || {
+        if resumed.status.code() == Some(4) {
+            resumed = host.medusafs(&["resume", job]);
+        }
+        resumed.status.code() != Some(4)
+    });
+    resumed
+}
+
 #[expect(clippy::disallowed_methods, reason = "the program under test, which is watched")]
 fn begin(host: &Host, name: &str) -> Child {
     Command::new("timeout")
@@ -70,7 +82,7 @@ fn a_job_whose_share_is_not_there_says_what_it_left_and_what_settles_it() {
     journal.push_str("{\"snapshot_begins\":{\"node\":\"n1\",\"tag\":\"medusafs-x\"}}\n");
     fs::write(folder.join("journal"), journal).unwrap();
     fs::rename(host.path("share"), host.path("elsewhere")).unwrap();
-    let resumed = host.medusafs(&["resume", job]);
+    let resumed = resume(&host, job);
     assert_eq!(resumed.status.code(), Some(1));
     let said = words(&resumed);
     let left = format!("n1 may still have the snapshot medusafs-x: `medusafs resume {job}` clears");
@@ -92,6 +104,24 @@ fn a_job_that_is_killed_in_its_first_step_is_brought_to_an_end_by_who_waits_for_
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("nothing had been begun on any node"), "{said}");
     assert!(fs::read_to_string(folder.join("error")).unwrap().contains("nothing had been begun"));
+}
+
+#[test]
+fn a_failed_backup_that_is_resumed_says_why_it_failed_and_not_that_it_died() {
+    let host = Host::new();
+    assert_eq!(host.medusafs(&["backup", "one"]).status.code(), Some(1));
+    let folder = folder(&host);
+    let job = folder.file_name().unwrap().to_str().unwrap();
+    for _ in 0..2 {
+        let resumed = resume(&host, job);
+        assert_eq!(resumed.status.code(), Some(1), "{}", words(&resumed));
+        let error = fs::read_to_string(folder.join("error")).unwrap();
+        assert!(error.contains("127.255.255.254"), "{error}");
+        assert!(!error.contains("ended before its work did"), "{error}");
+        let again =
+            "nothing had been begun on any node: `rmdir backups/one`, then `mkdir` it again";
+        assert_eq!(error.matches(again).count(), 1, "{error}");
+    }
 }
 
 /// Waits until the job's process has taken it, and kills that.
@@ -143,10 +173,13 @@ fn a_job_whose_process_dies_again_and_again_is_left_to_a_person() {
     let status = folder.join("status.json");
     let ended = fs::read_to_string(&status).unwrap();
     fs::write(&status, ended.replace("\"state\": \"failed\"", "\"state\": \"running\"")).unwrap();
-    let taken = fs::read_to_string(folder.join("journal")).unwrap();
-    fs::write(folder.join("journal"), taken.repeat(3)).unwrap();
-    let listed = host.medusafs(&["jobs"]);
-    assert!(words(&listed).contains("its recovery has begun"), "{}", words(&listed));
+    let journal = fs::read_to_string(folder.join("journal")).unwrap();
+    let taken: Vec<_> = journal.lines().filter(|line| line.contains("taken")).collect();
+    fs::write(folder.join("journal"), format!("{}\n", taken.join("\n")).repeat(3)).unwrap();
+    // The process that has shown its end is there a moment longer.
+    until("its recovery has begun", || {
+        words(&host.medusafs(&["jobs"])).contains("its recovery has begun")
+    });
     until("it has ended", || {
         fs::read_to_string(folder.join("error")).unwrap().contains("has died")
     });
@@ -155,7 +188,7 @@ fn a_job_whose_process_dies_again_and_again_is_left_to_a_person() {
     assert!(error.contains(&format!("`medusafs resume {job}` tries once more")), "{error}");
     // What was cancelled before is wanted again.
     fs::write(folder.join("control/cancel"), "by a person").unwrap();
-    let resumed = host.medusafs(&["resume", job]);
+    let resumed = resume(&host, job);
     assert_eq!(resumed.status.code(), Some(1));
     assert!(words(&resumed).contains("nothing had been begun on any node"), "{}", words(&resumed));
     assert!(!folder.join("control/cancel").exists());

@@ -12,7 +12,7 @@ use crate::model::{Fqdn, JobState, Phase, UnixSeconds};
 use super::lease::{HeldLease, IfBusy, take_cluster};
 use super::members::members;
 use super::publish::{Edition, publish};
-use super::settle::settle;
+use super::settle::{Settled, settle};
 use super::snapshot::{clear, take};
 use super::upload::upload;
 use super::withdraw::withdraw;
@@ -29,7 +29,10 @@ pub(in crate::jobs) async fn run(
     cx.board.moves_to(JobState::Running, Phase::Check);
     let lease = take_cluster(cx, &format!("backup {}", request.name), IfBusy::Fail).await?;
     let ended = match survey::look(cx, &Purpose::Backup(request.node.clone())).await {
-        Ok(looked) => work(cx, request, &looked, &lease).await,
+        Ok(looked) => {
+            survey::remember(cx, &looked, &lease).await;
+            work(cx, request, &looked, &lease).await
+        }
         Err(error) => Err(error),
     };
     lease.give_back(cx).await;
@@ -48,8 +51,7 @@ async fn work(
     };
     let tag = SnapshotTag::of(cx.board.folder().id())
         .map_err(|error| JobError::Host(error.to_string()))?;
-    let members = members(request.node.as_ref(), &cx.config.medusafs.datacenters, &looked.ring)
-        .map_err(|finding| JobError::Unfit(vec![finding]))?;
+    let members = members(request.node.as_ref(), &cx.config.medusafs.datacenters, &looked.ring);
     let agents: BTreeMap<Fqdn, AgentLine> = looked
         .reached
         .iter()
@@ -68,10 +70,10 @@ async fn work(
     cx.board.moves_to(JobState::Running, Phase::Clear);
     let mut renewed = Renewed::default();
     let agents = renewed.lines(cx, agents).await;
-    let mut found = clear(cx, &agents, &tag).await;
+    clear(cx, &agents, &tag).await;
     let ready = async {
         let copied = copied?;
-        let changed = look_again(cx, looked, request).await?;
+        let changed = look_again(cx, looked, &renewed.0, request).await?;
         lease.still_held()?;
         let lacks = members.iter().filter(|name| !copied.contains_key(*name));
         let what = lacks.map(|name| not_in_it(cx, name)).chain(changed.iter().cloned()).collect();
@@ -99,11 +101,9 @@ async fn work(
         release_version: &looked.release_version,
         ring: &looked.ring,
     };
-    if let Err(error) = publish(cx, &whole, &edition).await {
-        found.push(error.in_words());
-    }
+    let unasked = publish(cx, &whole, &edition).await.err();
     let agents = renewed.lines(cx, agents).await;
-    let settled = settle(cx, &request.name, &agents, &mut found).await;
+    let settled = settle(cx, &request.name, &agents).await;
     for node in &settled.published {
         cx.show(node, |node| {
             node.state = JobState::Complete;
@@ -115,7 +115,8 @@ async fn work(
         let new = copied.values().map(|node| node.new_bytes).sum();
         cx.board.change(|status| status.unique_bytes = Some(new));
     }
-    Ok(end(cx, request, &members, &settled.published, &changed, found))
+    let found = changed.into_iter().chain(unasked.map(|error| error.in_words())).collect();
+    Ok(end(cx, request, &members, &settled, found))
 }
 
 /// Nodes that were logged in to once more, for their agent was lost.
@@ -160,12 +161,13 @@ async fn until(cx: &Context, not_before: UnixSeconds) -> Result<(), JobError> {
 async fn look_again(
     cx: &Context,
     looked: &Survey,
+    renewed: &[Reached],
     request: &BackupRequest,
 ) -> Result<Vec<String>, JobError> {
     if request.node.is_some() {
         return Ok(Vec::new());
     }
-    let now = cx.unless_cancelled(looked.ring_now(&cx.reach)).await?;
+    let now = cx.unless_cancelled(looked.ring_now(&cx.reach, renewed)).await?;
     Ok(match now {
         Err(finding) => vec![format!("the ring could not be looked at again: {finding}")],
         Ok(now) => differences(&looked.ring, &now),
@@ -190,7 +192,7 @@ fn differences(before: &BTreeMap<Fqdn, RingNode>, now: &[RingNode]) -> Vec<Strin
     gone.chain(new).chain(moved).collect()
 }
 
-fn not_in_it(cx: &Context, name: &Fqdn) -> String {
+pub(super) fn not_in_it(cx: &Context, name: &Fqdn) -> String {
     let status = cx.board.status();
     let node = status.nodes.into_iter().find(|node| node.name == *name);
     let why = node
@@ -199,33 +201,31 @@ fn not_in_it(cx: &Context, name: &Fqdn) -> String {
     format!("{name} is not in it: {why}")
 }
 
-/// What the job ends as: complete if every node that it is for is published and the ring stood
-/// still. A snapshot that could not be cleared is said, and takes nothing from the backup.
+/// What the job ends as: complete if every node that it is for is published and nothing else was
+/// `found`. What is left of it and what is not known is told by its journal, and a snapshot that
+/// could not be cleared takes nothing from the backup.
 fn end(
     cx: &Context,
     request: &BackupRequest,
     members: &BTreeSet<Fqdn>,
-    published: &BTreeSet<Fqdn>,
-    changed: &[String],
+    settled: &Settled,
     found: Vec<String>,
 ) -> (JobState, String) {
-    let missing: Vec<&Fqdn> = members.difference(published).collect();
     let mut lines = Vec::new();
-    for name in &missing {
+    for name in members.difference(&settled.keep()) {
         lines.push(not_in_it(cx, name));
-        if !published.is_empty() {
+        if !settled.published.is_empty() {
             let backup = &request.name;
             lines.push(format!("  when that is mended, `mkdir backups/{backup}/{name}` adds it"));
         }
     }
-    lines.extend(changed.iter().cloned());
-    lines.extend(found);
-    let state = if published.is_empty() {
+    let state = if settled.published.is_empty() {
         JobState::Failed
-    } else if missing.is_empty() && changed.is_empty() {
+    } else if members.is_subset(&settled.published) && found.is_empty() {
         JobState::Complete
     } else {
         JobState::Incomplete
     };
+    lines.extend(found);
     (state, lines.join("\n"))
 }

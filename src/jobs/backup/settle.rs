@@ -7,6 +7,7 @@ use crate::agent::protocol::Publish;
 use crate::cluster::{AgentLine, Deaf};
 use crate::medusa::{IndexEntry, IndexFile, Layout, MetaFile, Mode};
 use crate::model::{BackupName, Fqdn, ObjectKey, UnixSeconds};
+use crate::observe::ErrorChain;
 use crate::store::Store;
 
 use super::agents::why;
@@ -33,74 +34,103 @@ impl Settled {
 }
 
 /// Finds out what became of the nodes that were told to publish, and has those finish that had
-/// written their manifest and not yet all of the index. What could not be done is added to
-/// `found`.
+/// written their manifest and not yet all of the index. What could not be done is in the journal,
+/// and why in the log.
 pub(super) async fn settle(
     cx: &Context,
     backup: &BackupName,
     agents: &BTreeMap<Fqdn, AgentLine>,
-    found: &mut Vec<String>,
 ) -> Settled {
-    let job = cx.board.folder().id().clone();
-    let (told, published) = told_to_publish(cx.journal.lock().records());
-    let open: Vec<Fqdn> = told.difference(&published).cloned().collect();
-    let mut settled = Settled { published, unknown: BTreeSet::new() };
+    let told = Told::read(cx.journal.lock().records());
+    let open: Vec<Fqdn> = told.all.difference(&told.published).cloned().collect();
+    let mut settled = Settled { published: told.published, unknown: BTreeSet::new() };
     for node in open {
         let (store, layout) = (cx.store.clone(), cx.layout.clone());
         let (name, of) = (backup.clone(), node.clone());
         let look = move || look_in_store(&store, &layout, &name, &of);
         let looked = cx.on_share("for the share to tell what was published", look).await;
-        let finished = match looked.and_then(|looked| looked) {
+        match looked.and_then(|looked| looked) {
             Ok(InStore::Nothing) => continue,
-            Ok(InStore::Indexed) => Ok(()),
-            Ok(InStore::NotIndexed(again)) => match agents.get(&node) {
-                Some(agent) => agent
-                    .ask(*again, Some(PUBLISH_WITHIN), Arc::new(Deaf))
-                    .await
-                    .map(drop)
-                    .map_err(|error| why(&error)),
-                None => Err("the node does not answer".to_owned()),
+            Ok(InStore::Indexed) => write(cx, Record::Published { node: node.clone() }),
+            Ok(InStore::NotIndexed(again)) => match finish(agents.get(&node), *again).await {
+                Ok(()) => write(cx, Record::Published { node: node.clone() }),
+                Err(why) => {
+                    cx.board.log(&format!("{node}: its index entries are not finished: {why}"));
+                    write(cx, Record::Whole { node: node.clone() });
+                }
             },
             Err(error) => {
-                found.push(format!("{node}: what it published is not known: {}", error.in_words()));
-                settled.unknown.insert(node);
-                continue;
-            }
-        };
-        settled.published.insert(node.clone());
-        match finished {
-            Ok(()) => {
-                if let Err(error) = cx.write(Record::Published { node: node.clone() }) {
-                    cx.board.log(&format!("{node}: published; that is not written down: {error}"));
+                let why = error.in_words();
+                cx.board.log(&format!("{node}: what it published is not known: {why}"));
+                if !told.whole.contains(&node) {
+                    settled.unknown.insert(node);
+                    continue;
                 }
             }
-            Err(why) => found.push(format!(
-                "{node} is whole on the share, and perhaps not in all of the index yet ({why}): \
-                 `medusafs resume {job}` or `medusa build-indices` adds it"
-            )),
         }
+        settled.published.insert(node);
     }
     settled
 }
 
-/// Nodes that were told to publish, and those that are known to have.
-fn told_to_publish(records: &[Record]) -> (BTreeSet<Fqdn>, BTreeSet<Fqdn>) {
-    let (mut told, mut published) = (BTreeSet::new(), BTreeSet::new());
-    for record in records {
-        match record {
-            Record::PublishBegins { node } => {
-                told.insert(node.clone());
-            }
-            Record::Published { node } => {
-                published.insert(node.clone());
-            }
-            Record::Withdrawn { node } => {
-                told.remove(node);
-            }
-            _ => {}
-        }
+async fn finish(agent: Option<&AgentLine>, again: Publish) -> Result<(), String> {
+    let agent = agent.ok_or_else(|| "the node does not answer".to_owned())?;
+    let finished = agent.ask(again, Some(PUBLISH_WITHIN), Arc::new(Deaf)).await;
+    finished.map(drop).map_err(|error| why(&error))
+}
+
+/// The store tells it too.
+fn write(cx: &Context, record: Record) {
+    if let Err(error) = cx.write(record) {
+        cx.board.log(&format!("what is published is not written down: {}", ErrorChain(&error)));
     }
-    (told, published)
+}
+
+/// Nodes that were told to publish, and how far they are known to have.
+#[derive(Debug, Default)]
+struct Told {
+    all: BTreeSet<Fqdn>,
+    /// Their manifest is there.
+    whole: BTreeSet<Fqdn>,
+    published: BTreeSet<Fqdn>,
+}
+
+impl Told {
+    fn read(records: &[Record]) -> Self {
+        let mut this = Self::default();
+        for record in records {
+            match record {
+                Record::PublishBegins { node } => {
+                    this.all.insert(node.clone());
+                }
+                Record::Whole { node } => {
+                    this.whole.insert(node.clone());
+                }
+                Record::Published { node } => {
+                    this.published.insert(node.clone());
+                }
+                Record::Withdrawn { node } => {
+                    this.all.remove(node);
+                    this.whole.remove(node);
+                }
+                _ => {}
+            }
+        }
+        this
+    }
+}
+
+/// Whether the index has anything of a backup, of whichever node. Blocks for as long as the share
+/// takes.
+pub(super) fn is_in_index(
+    store: &Store,
+    layout: &Layout,
+    backup: &BackupName,
+) -> Result<bool, JobError> {
+    match store.names(Some(&layout.backup_index_of(backup)?)) {
+        Err(error) if error.is_not_found() => Ok(false),
+        names => Ok(!names?.is_empty()),
+    }
 }
 
 /// What the store has of a node that was told to publish.

@@ -74,34 +74,32 @@ pub(in crate::jobs) async fn take(
     }
 }
 
-/// Clears the snapshot on every node that still answers. Returns what could not be done, in words.
+/// Clears the snapshot on every node that still answers. What could not be done the journal does
+/// not say to be done, and the log says why.
 pub(in crate::jobs) async fn clear(
     cx: &Context,
     agents: &BTreeMap<Fqdn, AgentLine>,
     tag: &SnapshotTag,
-) -> Vec<String> {
+) {
     let cleared = on_agents(cx, agents.len(), agents, |_, agent| {
         let request = Clear { tag: tag.clone() };
         async move { agent.ask(request, Some(CLEAR_WITHIN), Arc::new(Deaf)).await }
     })
     .await;
-    let mut left = Vec::new();
     for (node, answer) in cleared {
-        left.push(match answer {
-            Ok(_) => match cx.write(Record::SnapshotCleared { node: node.clone() }) {
-                Ok(()) => continue,
-                Err(error) => format!(
-                    "{node}: the snapshot {tag} is cleared, which could not be written down: {}",
-                    ErrorChain(&error)
-                ),
-            },
-            Err(error) => {
-                format!("{node}: the snapshot {tag} could not be cleared: {}", why(&error))
+        match answer {
+            Ok(_) => {
+                if let Err(error) = cx.write(Record::SnapshotCleared { node: node.clone() }) {
+                    cx.board.log(&format!(
+                        "{node}: the snapshot {tag} is cleared, which could not be written down: {}",
+                        ErrorChain(&error)
+                    ));
+                }
             }
-        });
+            Err(error) => {
+                let why = why(&error);
+                cx.board.log(&format!("{node}: the snapshot {tag} could not be cleared: {why}"));
+            }
+        }
     }
-    for line in &left {
-        cx.board.log(line);
-    }
-    left
 }

@@ -155,6 +155,7 @@ async fn restore(cx: &Context, request: &RestoreRequest, seen: Seen) -> Result<W
             return Err(error);
         }
     };
+    survey::remember(cx, &seen.survey, &cluster).await;
     let went = match Box::pin(work(cx, request, &seen, [&cluster, &node])).await {
         Err(error) => after_failure(cx, request, &seen.target, error).await,
         went => went,

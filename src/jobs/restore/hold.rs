@@ -106,6 +106,7 @@ pub(super) async fn wait_out(
         // First shown, then looked: whoever touches the set or cancels first says so, then looks at
         // what is shown. So one of the two always sees the other.
         cx.board.moves_to(JobState::Stopping, Phase::Stop);
+        cx.board.shown().await?;
         if !cx.control.is_touched() && cx.control.cancelled().is_none() {
             return Ok(Held::Over);
         }

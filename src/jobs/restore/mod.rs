@@ -18,10 +18,11 @@ mod witness;
 use std::time::Duration;
 
 pub(super) use begin::run;
-pub(super) use recover::{Wish, recover};
+pub(super) use recover::recover;
 pub(super) use stand::can_be_cancelled;
 
 use super::context::Context;
+use super::control::Wish;
 use super::job_error::JobError;
 use super::{Record, RestoreRequest, lease, survey};
 

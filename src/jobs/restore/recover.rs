@@ -11,18 +11,7 @@ use super::finish::{ASK_EVERY, OnNode, end_on_node, finish, of_job, show, watche
 use super::lease::{IfBusy, take_cluster, take_node};
 use super::stand::Stand;
 use super::take_back::is_taken_back;
-use super::{Context, JobError, Record, RestoreRequest, STEP_LIMITS, begin, survey};
-
-/// What is wanted of a restore that was broken off.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::jobs) enum Wish {
-    /// Nobody has said: bring it to a safe end.
-    None,
-    /// Go on to its end.
-    Resume,
-    /// Put everything back.
-    Undo,
-}
+use super::{Context, JobError, Record, RestoreRequest, STEP_LIMITS, Wish, begin, survey};
 
 /// How long an agent whose job is gone may take to finish alone.
 const FINISHES_WITHIN: Duration = STEP_LIMITS

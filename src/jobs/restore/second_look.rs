@@ -10,7 +10,7 @@ use super::Context;
 /// What has changed for the worse beside the node since it was planned to stop it, in words; none
 /// if it can be stopped as planned.
 pub(super) async fn second_look(cx: &Context, node: &Fqdn, planned: &Survey) -> Vec<String> {
-    match Box::pin(planned.ring_now(&cx.reach)).await {
+    match Box::pin(planned.ring_now(&cx.reach, &[])).await {
         Ok(now) => worse(node, &planned.ring, &now),
         Err(finding) => vec![format!("the ring could not be looked at again: {finding}")],
     }
