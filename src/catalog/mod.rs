@@ -12,6 +12,7 @@ mod backups;
 mod browse;
 mod check;
 mod damage;
+mod entry;
 mod error;
 mod examine;
 mod facts_cache;

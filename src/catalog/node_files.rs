@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 use std::time::SystemTime;
 
-use crate::medusa::{MetaFile, Mode};
-use crate::model::{ByteSize, Keyspace, Md5, ObjectKey, TableDirectory};
+use crate::medusa::{Layout, MetaFile, Mode};
+use crate::model::{ByteSize, Fqdn, Keyspace, Md5, ObjectKey, TableDirectory};
 
 use super::Refusal;
 
@@ -23,7 +23,10 @@ pub struct NodeFiles {
     pub(super) indexes: Box<[Box<str>]>,
     /// Where files lie, below the store's root.
     pub(super) directories: Box<[Box<str>]>,
-    /// The node's directory, below which variants lie.
+    /// How the store is laid out, below whose directory of `fqdn` variants lie.
+    pub(super) layout: Layout,
+    pub(super) fqdn: Fqdn,
+    /// The node's directory.
     pub(super) node: ObjectKey,
     pub(super) mode: Mode,
     pub(super) size: ByteSize,
@@ -335,21 +338,17 @@ impl<'a> FileRef<'a> {
 
     /// Where it lies.
     pub fn key(self) -> ObjectKey {
-        let name = self.name();
-        let path = match self.row.directory {
-            VARIANT => {
-                let directory = self.index().unwrap_or("v");
-                let md5 = Md5(self.row.md5);
-                format!("{}/data/.medusafs/{md5}/{directory}/{name}", self.files.node)
-            }
+        let (files, name) = (self.files, self.name());
+        let key = match self.row.directory {
+            VARIANT => files.layout.variant(&files.fqdn, Md5(self.row.md5), self.index(), name),
             place => {
                 let place = usize::try_from(place).unwrap_or(usize::MAX);
-                let directory = self.files.directories.get(place).map(|text| &**text);
-                format!("{}/{name}", directory.unwrap_or_default())
+                let directory = files.directories.get(place).map(|text| &**text);
+                ObjectKey::parse(&format!("{}/{name}", directory.unwrap_or_default()))
             }
         };
         // It was taken apart from a key, and is one again. Were it not, reading it must fail: the
         // node's directory is no file.
-        ObjectKey::parse(&path).unwrap_or_else(|_| self.files.node.clone())
+        key.unwrap_or_else(|_| files.node.clone())
     }
 }

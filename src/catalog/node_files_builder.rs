@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::medusa::{Layout, ManifestVisitor, MetaFile, Mode, Place, RecordedHash};
+use crate::medusa::{Layout, ManifestVisitor, Mode, Place, RecordedHash};
 use crate::model::{BackupName, ByteSize, Fqdn, Keyspace, ObjectKey, TableDirectory};
 
+use super::entry::{Entry, EntryNames, table_of};
 use super::node_files::{FileRow, TableRow, VARIANT};
 use super::{MetaObject, NodeFiles};
 
@@ -37,9 +38,7 @@ const REFUSALS: usize = 100;
 pub(super) struct NodeFilesBuilder<'a> {
     layout: &'a Layout,
     fqdn: &'a Fqdn,
-    /// What the snapshot's directory was called: Medusa stores the files of a backup whose name
-    /// ends in "nodes" in a directory of this name, below the table's.
-    snapshot: String,
+    names_of: EntryNames,
     node: ObjectKey,
     /// False if the MD5s of this manifest are of something else.
     has_hashes: bool,
@@ -47,23 +46,17 @@ pub(super) struct NodeFilesBuilder<'a> {
     limit: usize,
     taken: usize,
     tables: BTreeMap<(Keyspace, TableDirectory), Vec<FileRow>>,
-    pending: Vec<Pending>,
+    /// Of the section that is being read. Whether an index's directory is the table's own is found
+    /// out when the table's name is known.
+    pending: Vec<FileRow>,
     names: String,
     indexes: Interned,
     directories: Interned,
     refused: Vec<Refusal>,
     refused_count: u64,
     is_full: bool,
-    pool: String,
     mode: Mode,
     size: u64,
-}
-
-struct Pending {
-    row: FileRow,
-    /// The last name of the directory where it lies; its place in the indexes is found out when
-    /// the table's name is known.
-    is_index: bool,
 }
 
 fn name_in<'a>(names: &'a str, row: &FileRow) -> &'a str {
@@ -104,11 +97,10 @@ impl<'a> NodeFilesBuilder<'a> {
         has_hashes: bool,
         limit: ByteSize,
     ) -> Self {
-        let pool = format!("{node}/data/");
         Self {
             layout,
             fqdn,
-            snapshot: snapshot_of(backup),
+            names_of: EntryNames::new(backup),
             node,
             has_hashes,
             limit: usize::try_from(limit.0).unwrap_or(usize::MAX),
@@ -121,7 +113,6 @@ impl<'a> NodeFilesBuilder<'a> {
             refused: Vec::new(),
             refused_count: 0,
             is_full: false,
-            pool,
             mode: Mode::Full,
             size: 0,
         }
@@ -149,6 +140,8 @@ impl<'a> NodeFilesBuilder<'a> {
             names: self.names.into_boxed_str(),
             indexes: self.indexes.texts.into_boxed_slice(),
             directories: self.directories.texts.into_boxed_slice(),
+            layout: self.layout.clone(),
+            fqdn: self.fqdn.clone(),
             node: self.node,
             mode: self.mode,
             size: ByteSize(self.size),
@@ -203,21 +196,20 @@ impl<'a> NodeFilesBuilder<'a> {
     }
 
     /// Where an object lies and what it is called, without a text of its own where that is known.
-    fn row(&mut self, key: &ObjectKey, size: u64, hash: RecordedHash) -> Option<Pending> {
-        let (directory, name) = key.as_str().rsplit_once('/')?;
-        let last = directory.rsplit('/').next()?;
+    fn row(&mut self, key: &ObjectKey, size: u64, hash: RecordedHash) -> Option<FileRow> {
+        let Entry { directory, index, name } = self.names_of.of(key)?;
         let md5 = hash.content();
         let is_variant = matches!(
             self.layout.place(key),
             Place::Variant { md5: named, ref index, .. }
                 if Some(named) == md5 && index.as_ref().is_none_or(|index| index.starts_with('.'))
         );
-        let is_index = is_index(last, &self.snapshot);
-        let index = if is_index {
-            let place = self.indexes.place(last, u32::from(u16::MAX))?;
-            u16::try_from(place).ok()?.checked_add(1)?
-        } else {
-            0
+        let index = match index {
+            Some(index) => {
+                let place = self.indexes.place(index, u32::from(u16::MAX))?;
+                u16::try_from(place).ok()?.checked_add(1)?
+            }
+            None => 0,
         };
         let known = self.directories.texts.len();
         let place =
@@ -232,7 +224,7 @@ impl<'a> NodeFilesBuilder<'a> {
         // A row stands twice for a while: in its table, and among all.
         self.take(name.len().saturating_add(2 * size_of::<FileRow>()));
         let believed = md5.filter(|_| self.has_hashes || is_variant);
-        let row = FileRow {
+        Some(FileRow {
             size,
             md5: believed.map_or([0; 16], |md5| md5.0),
             name_at,
@@ -240,27 +232,8 @@ impl<'a> NodeFilesBuilder<'a> {
             index,
             name_len,
             has_md5: believed.is_some(),
-        };
-        Some(Pending { row, is_index })
+        })
     }
-}
-
-/// What the directory of a backup's snapshots was called.
-pub(super) fn snapshot_of(backup: &BackupName) -> String {
-    format!("medusa-{backup}")
-}
-
-/// Whether a directory is a secondary index's: what lies in it is not the table's own.
-pub(super) fn is_index(directory: &str, snapshot: &str) -> bool {
-    directory.starts_with('.') || (directory.ends_with("nodes") && directory != snapshot)
-}
-
-fn table_of(keyspace: &str, columnfamily: &str) -> Option<(Keyspace, TableDirectory)> {
-    // These stand beside the keyspaces in a node's directory.
-    if keyspace == ".medusa" || MetaFile::of_name(keyspace).is_some() {
-        return None;
-    }
-    Some((Keyspace::parse(keyspace).ok()?, TableDirectory::parse(columnfamily).ok()?))
 }
 
 impl ManifestVisitor for NodeFilesBuilder<'_> {
@@ -271,11 +244,9 @@ impl ManifestVisitor for NodeFilesBuilder<'_> {
         let Ok(key) = self.layout.object_of(self.fqdn, path) else {
             return self.refuse(path, RefusalKind::Path);
         };
-        if key.as_str().starts_with(&self.pool) {
-            self.mode = Mode::Differential;
-        }
+        self.mode = self.mode.max(Mode::of_object(&self.node, &key));
         match self.row(&key, size, hash) {
-            Some(pending) => self.pending.push(pending),
+            Some(row) => self.pending.push(row),
             None => self.refuse(path, RefusalKind::TooMany),
         }
     }
@@ -292,14 +263,11 @@ impl ManifestVisitor for NodeFilesBuilder<'_> {
             return;
         };
         self.take(size_of::<TableRow>().saturating_add(128));
-        // A table whose own directory begins with a dot has no index by that name.
         let own = self.indexes.places.get(columnfamily).and_then(|at| u16::try_from(*at).ok());
         let own = own.and_then(|at| at.checked_add(1));
-        let rows = pending.into_iter().map(|Pending { mut row, is_index }| {
-            if is_index && Some(row.index) == own {
-                row.index = 0;
-            }
-            row
+        let rows = pending.into_iter().map(|row| {
+            let index = if Some(row.index) == own { 0 } else { row.index };
+            FileRow { index, ..row }
         });
         self.tables.entry(table).or_default().extend(rows);
     }
