@@ -1,9 +1,10 @@
 //! Files of backups as the share has them, and what is wrong with them.
 //!
 //! A file that several backups share is judged once for each manifest in memory that names it: what
-//! is missing is missing from all of them. Only the size is compared. A later time than the
-//! backup's proves nothing: Medusa's next backup brings back a pool file that was lost, and a store
-//! that was copied has the copy's times.
+//! is missing is missing from all of them. Only the size is compared, and of what may be written
+//! anew not even that, as long as it is not empty. A later time than the backup's proves nothing:
+//! Medusa's next backup brings back a pool file that was lost, and a store that was copied has the
+//! copy's times.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -11,7 +12,6 @@ use std::fs::File;
 use crate::model::{BackupName, ByteSize, Fqdn, ObjectKey};
 use crate::store::{EntryKind, Kind, Stat, StoreError};
 
-use super::damage::is_rewritten;
 use super::index_scan::is_its_own;
 use super::{Catalog, CatalogError, Damage, DamageKind, FileRef, NodeFiles};
 
@@ -53,11 +53,13 @@ impl Seen {
         match self {
             Self::Missing => Some(DamageKind::Missing),
             Self::Unreadable => Some(DamageKind::Unreadable),
-            Self::There(stat) if stat.size != file.size() && !is_rewritten(file.name()) => {
+            Self::There(stat) if stat.size == file.size() => None,
+            Self::There(stat) if stat.size > 0 && file.may_be_written_anew() => None,
+            Self::There(stat) => {
                 let (recorded, stored) = (ByteSize(file.size()), ByteSize(stat.size));
                 Some(DamageKind::Size { recorded, stored })
             }
-            Self::There(_) | Self::Unknown => None,
+            Self::Unknown => None,
         }
     }
 }

@@ -56,9 +56,3 @@ impl fmt::Display for Damage {
         }
     }
 }
-
-/// True for components that Cassandra rewrites in place while an SSTable lives, so that a pool's
-/// copy may rightly be another than an older manifest says. Medusa's verify passes over them too.
-pub(super) fn is_rewritten(file_name: &str) -> bool {
-    file_name.ends_with("-Statistics.db") || file_name.ends_with("-Summary.db")
-}

@@ -351,4 +351,10 @@ impl<'a> FileRef<'a> {
         // node's directory is no file.
         key.unwrap_or_else(|_| files.node.clone())
     }
+
+    /// Whether what lies there may rightly be another than the manifest says: see
+    /// [`Layout::may_be_written_anew`].
+    pub fn may_be_written_anew(self) -> bool {
+        self.files.layout.may_be_written_anew(&self.key())
+    }
 }

@@ -116,6 +116,10 @@ const INDEX: &str = "index";
 const POOL: &str = "data";
 const META: &str = "meta";
 
+/// Components of an SSTable that Cassandra writes anew under their names as long as it lives: after
+/// a repair or a change of level, a resampling, a new index.
+const WRITTEN_ANEW: [&str; 3] = ["-Statistics.db", "-Summary.db", "-TOC.txt"];
+
 impl Layout {
     /// The layout of a store, with the prefix that Medusa's settings name.
     pub fn new(prefix: Option<&str>) -> Result<Self, LayoutError> {
@@ -198,6 +202,15 @@ impl Layout {
     pub fn variant(&self, fqdn: &Fqdn, md5: Md5, index: Option<&str>, file: &str) -> Key {
         let directory = index.unwrap_or("v");
         self.key(&format!("{fqdn}/{POOL}/{OWN}/{md5}/{directory}/{file}"))
+    }
+
+    /// Whether an object may rightly be another than a manifest says: a component that Cassandra
+    /// writes anew, in the pool, where Medusa's next backup then writes over it. It belongs to the
+    /// SSTable as before. Nobody writes over the files of a full backup, or over a variant.
+    pub fn may_be_written_anew(&self, key: &ObjectKey) -> bool {
+        let name = key.file_name();
+        WRITTEN_ANEW.iter().any(|component| name.ends_with(component))
+            && matches!(self.place(key), Place::Data { backup: None, .. })
     }
 
     /// `Pindex/backup_index`: a directory for each backup's name.
@@ -384,6 +397,21 @@ mod tests {
                 "east/.medusafs/leases".to_owned(),
             ]
         );
+    }
+
+    #[test_case("data/shop/orders-1/nb-2-big-Statistics.db", true; "statistics of the pool")]
+    #[test_case("data/shop/orders-1/nb-2-big-Summary.db", true; "a summary")]
+    #[test_case("data/shop/orders-1/nb-2-big-TOC.txt", true; "a list of components")]
+    #[test_case("data/shop/orders-1/.by_day/nb-2-big-Statistics.db", true; "those of an index")]
+    #[test_case("data/shop/orders-1/nb-2-big-Data.db", false; "what is written once")]
+    #[test_case("data/shop/orders-1/nb-2-big-SAI+aa+by_day+Meta.db", false; "a part of an index")]
+    #[test_case("data/shop/orders-1/Statistics.db", false; "what is of no SSTable")]
+    #[test_case("b1/data/shop/orders-1/nb-2-big-Statistics.db", false; "a full backup's")]
+    #[test_case("data/.medusafs/0123456789abcdef0123456789abcdef/v/nb-2-big-Statistics.db", false; "a variant")]
+    fn what_cassandra_writes_anew_may_be_another_in_the_pool_alone(below: &str, may: bool) {
+        let layout = Layout::new(Some("east")).unwrap();
+        let key = ObjectKey::parse(&format!("east/node1.example.com/{below}")).unwrap();
+        assert_eq!(layout.may_be_written_anew(&key), may);
     }
 
     #[test_case("node1.example.com/b1/data/k/t/f", true; "its own")]

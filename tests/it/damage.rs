@@ -108,18 +108,27 @@ fn a_pool_file_that_was_written_over_is_told_by_its_size_and_makes_the_backup_da
     assert_eq!(catalog.backups().latest().unwrap().name, backup("diff2"));
 }
 
-#[test]
-fn statistics_that_cassandra_wrote_anew_are_no_damage() {
+/// Whether `diff2` is good when a component of its SSTable was written over.
+fn is_good_with(component: &str, bytes: &str) -> bool {
     let store = unpacked("whole");
     let catalog = catalog(store.path(), None);
-    fs::write(store.path().join(DATA.replace("Data", "Statistics")), "other").unwrap();
+    fs::write(store.path().join(DATA.replace("Data.db", component)), bytes).unwrap();
     let fqdn = node("node1.example.com");
     let files = catalog.node_files(&backup("diff2"), &fqdn).unwrap();
     let table = files.table("shop", "orders-1b255f4def2540a60000000000000005").unwrap();
-    let file = table.file(None, "nb-2-big-Statistics.db").unwrap();
+    let file = table.file(None, &format!("nb-2-big-{component}")).unwrap();
     let stat = catalog.stat_files(&backup("diff2"), &fqdn, &[file]).unwrap();
-    assert_eq!(stat[0].unwrap().size, 5);
-    assert!(catalog.backups().get(&backup("diff2")).unwrap().is_good());
+    assert_eq!(stat[0].unwrap().size, bytes.len() as u64);
+    catalog.backups().get(&backup("diff2")).unwrap().is_good()
+}
+
+#[test]
+fn statistics_that_cassandra_wrote_anew_are_no_damage() {
+    for component in ["Statistics.db", "Summary.db", "TOC.txt"] {
+        assert!(is_good_with(component, "other"), "{component}");
+        assert!(!is_good_with(component, ""), "an empty {component}");
+    }
+    assert!(!is_good_with("Index.db", "other"));
 }
 
 #[test]
