@@ -272,10 +272,15 @@ impl MedusaFs {
                 let gone = || FsError::Stale(format!("{directory} has other files now"));
                 let file = files.at(place).ok_or_else(gone)?;
                 let key = file.key();
+                let other_size = if file.may_be_written_anew() {
+                    self.facts_of_one(&files, place).await?.other_size
+                } else {
+                    None
+                };
                 let of = files.directory();
                 let path = format!("{}/{}/{}", of.keyspace, of.table, file.path());
                 Ok(CopySource::Stored(StoredSource {
-                    size: file.size(),
+                    size: other_size.unwrap_or(file.size()),
                     seen_in: of.of.clone(),
                     path: path.into(),
                     key,

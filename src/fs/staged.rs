@@ -70,7 +70,7 @@ pub struct StagedEntry {
 pub struct StoredSource {
     /// The object.
     pub key: ObjectKey,
-    /// Its size in bytes, as the manifest has it.
+    /// Its size in bytes, as the manifest has it; of what may be written anew, as it is stored.
     pub size: u64,
     /// One node backup in which it was seen; others may hold the same object.
     pub seen_in: NodeBackupId,

@@ -16,6 +16,9 @@ pub struct Wanted {
     pub size: u64,
     /// The MD5 of its bytes, where one is recorded that can be trusted.
     pub md5: Option<Md5>,
+    /// Whether what is stored may rightly be another than that: then the stored object counts, as it
+    /// is.
+    pub may_be_written_anew: bool,
 }
 
 /// What is proven of a closed file: never its bytes.
@@ -47,6 +50,35 @@ impl Content {
 
     /// Is this the wanted object?
     pub(super) fn fit(&self, wanted: &Wanted, facts: &Facts) -> Fit {
+        match self.fit_record(wanted, facts) {
+            Fit::No(why) if wanted.may_be_written_anew => self.fit_stored(&wanted.key, why, facts),
+            fit => fit,
+        }
+    }
+
+    /// Is this the object as it is stored, whatever its manifest says?
+    fn fit_stored(&self, key: &ObjectKey, why: String, facts: &Facts) -> Fit {
+        let may_be = self.size > 0 && (self.md5.is_some() || self.object.as_ref() == Some(key));
+        if !may_be {
+            return Fit::No(why);
+        }
+        let ask = |len| Fit::Ask(Need::Digest { key: key.clone(), len });
+        let stored = match facts.digest(key, self.size) {
+            Some(Found::Is(stored)) => stored,
+            Some(Found::TooShort) => return Fit::No(why),
+            None => return ask(self.size),
+        };
+        // It ends there if it has not a byte more.
+        let longer = self.size.saturating_add(1);
+        match facts.digest(key, longer) {
+            None => ask(longer),
+            Some(Found::TooShort) if self.object.as_ref() == Some(key) => Fit::Yes,
+            Some(Found::TooShort) if self.md5 == Some(stored) => Fit::Yes,
+            Some(_) => Fit::No(why),
+        }
+    }
+
+    fn fit_record(&self, wanted: &Wanted, facts: &Facts) -> Fit {
         if self.size != wanted.size {
             return Fit::No(format!("it has {} bytes, the backup's {}", self.size, wanted.size));
         }

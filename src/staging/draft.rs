@@ -27,6 +27,13 @@ struct Rival {
     compared: bool,
 }
 
+impl Rival {
+    /// Whether it may be so long: how long what was written anew is, is not known here.
+    fn may_have(&self, bytes: u64) -> bool {
+        bytes <= self.wanted.size || self.wanted.may_be_written_anew
+    }
+}
+
 enum Mode {
     /// The first `hashed` bytes came by `write`, in order.
     Hashing { hasher: Box<md5::Md5>, hashed: u64 },
@@ -60,7 +67,8 @@ impl Draft {
             if proven.add(0, content.size) {
                 draft.mode = Mode::Comparing(proven);
             }
-            let wanted = Wanted { key: key.clone(), size: content.size, md5: content.md5 };
+            let (key, size, md5) = (key.clone(), content.size, content.md5);
+            let wanted = Wanted { key, size, md5, may_be_written_anew: false };
             draft.rivals = vec![Rival { wanted, compared: true }];
         } else if let Some(md5) = content.md5 {
             draft.mode = Mode::Hashed(md5);
@@ -104,7 +112,7 @@ impl Draft {
         let Some(end) = end else {
             return Err(wrong("it would be longer than a file can be"));
         };
-        if self.exact && self.rivals.iter().all(|rival| rival.wanted.size < end) {
+        if self.exact && !self.rivals.iter().any(|rival| rival.may_have(end)) {
             return Err(self.too_long(end));
         }
         let in_order = matches!(&self.mode, Mode::Hashing { hashed, .. } if *hashed == offset);
@@ -173,7 +181,8 @@ impl Draft {
                     joined(&keys)
                 )));
             }
-            let wanted = Wanted { key: source.key.clone(), size: source.size, md5: None };
+            let (key, size) = (source.key.clone(), source.size);
+            let wanted = Wanted { key, size, md5: None, may_be_written_anew: false };
             self.rivals = vec![Rival { wanted, compared: false }];
         }
         if let Asked::Need(need) = self.compare_from_here(facts)? {
@@ -194,7 +203,7 @@ impl Draft {
 
     /// Cuts it to some bytes, or makes it longer by a hole.
     pub(super) fn truncate(&mut self, size: u64, facts: &Facts) -> Result<Asked<()>, Refusal> {
-        if self.exact && self.rivals.iter().all(|rival| rival.wanted.size < size) {
+        if self.exact && !self.rivals.iter().any(|rival| rival.may_have(size)) {
             return Err(self.too_long(size));
         }
         let kept = matches!(&self.mode, Mode::Hashing { hashed, .. } if *hashed <= size);
@@ -239,8 +248,11 @@ impl Draft {
             return Asked::Done(Err("nothing proves its bytes".to_owned()));
         };
         let mut reason = None;
-        'rivals: for Rival { wanted, .. } in &self.rivals {
-            if wanted.size != self.size {
+        // One of another size than recorded may be what was written anew.
+        let (same, other): (Vec<&Rival>, Vec<&Rival>) =
+            self.rivals.iter().partition(|rival| rival.wanted.size == self.size);
+        'rivals: for Rival { wanted, .. } in same.into_iter().chain(other) {
+            if wanted.size != self.size && !wanted.may_be_written_anew {
                 let sizes = format!("it has {} bytes, the backup's {}", self.size, wanted.size);
                 reason = reason.or(Some(sizes));
                 continue;

@@ -325,6 +325,7 @@ impl Set {
     /// Says what a file is, and keeps the counts and the journal in step.
     pub(super) fn stand(&mut self, id: FileId, standing: Standing) {
         let path = self.tree.path(id);
+        let anew = self.written_anew(id, standing);
         let Ok(node) = self.tree.node_mut(id) else { return };
         let linked = node.linked;
         let Body::File(file) = &mut node.body else { return };
@@ -332,7 +333,7 @@ impl Set {
         let is_lost = linked && matches!(before, Standing::Proven(_)) && before != standing;
         self.losses = self.losses.saturating_add(u64::from(is_lost));
         if let Standing::Proven(place) = standing {
-            file.held = Held::Placed(place);
+            file.held = anew.unwrap_or(Held::Placed(place));
         }
         let in_place = linked && matches!(standing, Standing::Open | Standing::Proven(_));
         let record = match (in_place, file.recorded) {
@@ -354,6 +355,16 @@ impl Set {
         {
             self.records.push(Record::Placed { path, content });
         }
+    }
+
+    /// What a file is that counts as the one at its place, and is not as the manifest says.
+    fn written_anew(&self, id: FileId, standing: Standing) -> Option<Held> {
+        let Standing::Proven(place) = standing else { return None };
+        let Held::Known(content) = &self.tree.file(id).ok()?.held else { return None };
+        let wanted = self.wanted_at(place).filter(|wanted| wanted.may_be_written_anew)?;
+        let (size, md5) = (content.size, content.md5);
+        let as_stored = Content { size, md5, object: Some(wanted.key) };
+        (size != wanted.size).then(|| Held::Known(Box::new(as_stored)))
     }
 
     pub(super) fn count(&mut self, standing: Standing, more: bool) {

@@ -8,7 +8,7 @@ use crate::model::Fqdn;
 use crate::model::ObjectKey;
 
 use super::candidates::Candidates;
-use super::content::Content;
+use super::content::{Content, Wanted};
 use super::error::Refusal;
 use super::facts::{Fact, Facts, Need};
 use super::record::Record;
@@ -328,9 +328,14 @@ impl Set {
         std::mem::take(&mut self.findings)
     }
 
-    pub(super) fn content_at(&self, place: u32) -> Option<Content> {
+    pub(super) fn wanted_at(&self, place: u32) -> Option<Wanted> {
         let (_, contents) = self.candidates.one()?;
         let (_, wanted) = contents.at(usize::try_from(place).ok()?)?;
+        Some(wanted)
+    }
+
+    pub(super) fn content_at(&self, place: u32) -> Option<Content> {
+        let wanted = self.wanted_at(place)?;
         Some(Content { size: wanted.size, md5: wanted.md5, object: Some(wanted.key) })
     }
 

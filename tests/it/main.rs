@@ -9,6 +9,7 @@ mod config;
 mod damage;
 mod fs_backups;
 mod fs_copy_in;
+mod fs_copy_in_anew;
 mod fs_copy_in_restart;
 mod fs_semantics;
 mod fs_share;

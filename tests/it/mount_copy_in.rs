@@ -37,8 +37,11 @@ struct Tree {
 
 impl Tree {
     fn mount() -> Self {
-        let (store, place, state) =
-            (unpacked("whole"), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        Self::of(unpacked("whole"))
+    }
+
+    fn of(store: TempDir) -> Self {
+        let (place, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.unwrap();
@@ -156,6 +159,44 @@ impl Drop for Tree {
         runtime.block_on(mount.close());
         runtime.shutdown_background();
     }
+}
+
+/// Of every SSTable of the pool, the components that Cassandra writes anew are others now: longer,
+/// shorter, and as long as before.
+fn written_over(store: TempDir) -> TempDir {
+    let mut todo = vec![store.path().join(NODE).join("data")];
+    while let Some(at) = todo.pop() {
+        for path in std::fs::read_dir(at).unwrap().map(|entry| entry.unwrap().path()) {
+            let name = path.to_str().unwrap();
+            if path.is_dir() {
+                todo.push(path);
+            } else if name.ends_with("-Statistics.db") {
+                std::fs::write(&path, "written anew: ".repeat(1000)).unwrap();
+            } else if name.ends_with("-Summary.db") {
+                std::fs::write(&path, "s").unwrap();
+            } else if name.ends_with("-TOC.txt") {
+                let bytes = std::fs::read(&path).unwrap();
+                std::fs::write(&path, vec![b'x'; bytes.len()]).unwrap();
+            }
+        }
+    }
+    store
+}
+
+#[test_case("cp -r $SRC restore/"; "cp r")]
+#[test_case("cp -rl $SRC restore/"; "cp with links")]
+#[test_case("cp -r --sparse=always $SRC restore/"; "cp with holes")]
+#[test_case("rsync -a $SRC restore/"; "rsync a")]
+#[test_case("rsync -a --inplace -W $SRC/ $DST/"; "rsync in place")]
+#[test_case("tar -C $SRC -cf - . | tar -C $DST -xf -"; "tar")]
+#[test_case("busybox cp -r $SRC restore/"; "busybox")]
+fn a_backup_whose_statistics_were_written_over_is_copied_by_every_tool(line: &str) {
+    let tree = Tree::of(written_over(unpacked("whole")));
+    assert!(tree.succeeds("ls -lR $SRC").contains(" 14000 "));
+    tree.succeeds(line);
+    tree.until_begun(1);
+    tree.succeeds("diff -r $SRC $DST && rsync -a $SRC restore/");
+    assert_eq!(tree.succeeds("readlink backups/latest").trim(), BACKUP);
 }
 
 #[test_case("cp -r $SRC restore/"; "cp r")]

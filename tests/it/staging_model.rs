@@ -50,6 +50,11 @@ impl Play {
         shelf.backup("diff1", "node1", false, 1);
         shelf.backup("diff2", "node1", false, 2);
         shelf.backup("diff2", "node2", false, 2);
+        // Written anew after diff1, and shorter since.
+        let statistics = "shop/orders-1/nb-1-big-Statistics.db";
+        let at = format!("node1/data/{statistics}");
+        shelf.file(&snapshot("diff1", "node1"), statistics, &at, b"unrepaired", true);
+        shelf.file(&snapshot("diff2", "node1"), statistics, &at, b"repaired", true);
         let target = Some(medusafs::model::Fqdn::parse("node1").unwrap());
         let set = Set::new(target, shelf.ids());
         Self { shelf, set, plain: Plain::default(), below }

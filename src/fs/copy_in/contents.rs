@@ -48,7 +48,8 @@ fn search(len: usize, compare: impl Fn(usize) -> Option<Ordering>) -> Option<usi
 }
 
 fn wanted(file: FileRef<'_>) -> Wanted {
-    Wanted { key: file.key(), size: file.size(), md5: file.md5() }
+    let may_be_written_anew = file.may_be_written_anew();
+    Wanted { key: file.key(), size: file.size(), md5: file.md5(), may_be_written_anew }
 }
 
 impl Contents for SnapshotFiles {
@@ -86,7 +87,8 @@ impl Contents for SnapshotFiles {
 
     fn at(&self, place: usize) -> Option<(String, Wanted)> {
         if let Some(meta) = self.files.meta().get(place) {
-            let wanted = Wanted { key: meta.key.clone(), size: meta.size, md5: None };
+            let (key, size) = (meta.key.clone(), meta.size);
+            let wanted = Wanted { key, size, md5: None, may_be_written_anew: false };
             return Some((meta.file.name().to_owned(), wanted));
         }
         let at = place.checked_sub(self.meta_len())?;

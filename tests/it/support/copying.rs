@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use md5::Digest as _;
+use medusafs::medusa::Layout;
 use medusafs::model::{BackupName, Fqdn, Md5, ObjectKey};
 use medusafs::staging::{
     Asked, Contents, Fact, Listing, Need, Refusal, Set, SnapshotId, Source, Wanted,
@@ -40,8 +41,18 @@ impl Shelf {
     ) {
         self.objects.insert(key(at), bytes.to_vec());
         let size = u64::try_from(bytes.len()).unwrap();
-        let wanted = Wanted { key: key(at), size, md5: hashed.then(|| md5(bytes)) };
+        let wanted = Wanted {
+            key: key(at),
+            size,
+            md5: hashed.then(|| md5(bytes)),
+            may_be_written_anew: Layout::default().may_be_written_anew(&key(at)),
+        };
         self.snapshots.entry(of.clone()).or_default().insert(path.to_owned(), wanted);
+    }
+
+    /// Writes over an object of the pool, as Medusa does: manifests say what they said.
+    pub(crate) fn write_over(&mut self, at: &str, bytes: &[u8]) {
+        assert!(self.objects.insert(key(at), bytes.to_vec()).is_some(), "{at}");
     }
 
     /// Adds the four metadata files, the manifest saying `text`.
