@@ -6,10 +6,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use medusafs::agent::restore::protocol::{Reached, RestoreRequest};
-use medusafs::agent::restore::{Listener, Order, OtherKeyspaces, RestoreError};
+use medusafs::agent::restore::{
+    Listener, OnTheShare, Order, OtherKeyspaces, RestoreError, Sources,
+};
 use medusafs::model::{JobId, JobState};
 use tokio_util::sync::CancellationToken;
 
+use crate::support::archive::{backup as backup_name, node, unpacked};
 use crate::support::node::{CASSANDRA, Node};
 use crate::support::restoring::{JOB, NobodyListens, immortal, job, order, until};
 
@@ -94,6 +97,72 @@ async fn a_damaged_object_is_named_and_nothing_is_stopped() {
     assert!(error.to_string().contains("oa-2-big-Data.db"), "{error}");
     assert!(matches!(agent.swap(Reached::Started).await, Err(RestoreError::Refused { .. })));
     assert!(node.cassandra().is_running());
+}
+
+const STATISTICS: &str = "shop/orders-1/oa-1-big-Statistics.db";
+
+/// As Cassandra 5.0.6 wrote it.
+const WRITTEN_ANEW: &[u8] = include_bytes!("../fixtures/cassandra/oa-2-big-Statistics.db");
+
+#[tokio::test]
+async fn statistics_that_were_written_anew_are_staged_as_they_are_stored() {
+    let node = Node::with_two_disks();
+    fs::remove_file(node.data(1).join(STATISTICS)).unwrap();
+    node.share_writes_over(STATISTICS, WRITTEN_ANEW);
+    let agent = immortal(&node);
+    let plan = agent.plan(&order(JOB)).await.unwrap();
+    assert_eq!((plan.written_anew, plan.obstacles), (1, Vec::new()));
+    let staged = agent.stage(&order(JOB)).await.unwrap();
+    assert_eq!(staged.written_anew, 1, "{staged:?}");
+    let path = node.job_folder(1).join("stage").join(STATISTICS);
+    assert_eq!(fs::read(path).unwrap(), WRITTEN_ANEW);
+    drop(agent);
+    node.share_gives_nothing();
+    let again = immortal(&node).stage(&order(JOB)).await.unwrap();
+    assert_eq!(again.kept_files, again.files);
+}
+
+#[tokio::test]
+async fn statistics_that_the_node_has_as_they_were_are_those() {
+    let node = Node::with_two_disks();
+    node.share_writes_over(STATISTICS, WRITTEN_ANEW);
+    let staged = immortal(&node).stage(&order(JOB)).await.unwrap();
+    assert_eq!((staged.written_anew, staged.linked_files), (0, 2), "{staged:?}");
+}
+
+#[tokio::test]
+async fn statistics_that_were_written_over_with_half_a_file_are_damage() {
+    let half = WRITTEN_ANEW.len() / 2;
+    for bytes in [&WRITTEN_ANEW[..half], b"", b"statistixs"] {
+        let node = Node::with_two_disks();
+        fs::remove_file(node.data(1).join(STATISTICS)).unwrap();
+        node.share_writes_over(STATISTICS, bytes);
+        let error = immortal(&node).stage(&order(JOB)).await.unwrap_err();
+        assert!(matches!(error, RestoreError::Damaged { .. }), "{error:?}");
+        assert!(error.to_string().contains(STATISTICS), "{error}");
+    }
+}
+
+#[test]
+fn what_was_written_over_is_counted_on_the_share() {
+    let store = unpacked("whole");
+    let of = |backup: &str| {
+        let (node, backup) = (node("node1.example.com"), backup_name(backup));
+        let order = Order { store: store.path().to_owned(), node, backup, ..order(JOB) };
+        let source = OnTheShare.of(&order).unwrap();
+        let (_, contents) = source.contents().unwrap();
+        source.written_anew(&contents).unwrap()
+    };
+    let table = "data/shop/orders-1b255f4def2540a60000000000000005";
+    for (at, generation) in [("node1.example.com", "nb-2"), ("node1.example.com/full1", "nb-1")] {
+        for component in ["Statistics.db", "Data.db"] {
+            let name = format!("{table}/{generation}-big-{component}");
+            let path = store.path().join(at).join(name);
+            assert!(path.exists(), "{}", path.display());
+            fs::write(path, "other").unwrap();
+        }
+    }
+    assert_eq!((of("diff2"), of("full1")), (1, 0));
 }
 
 #[tokio::test]

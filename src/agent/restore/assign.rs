@@ -132,6 +132,7 @@ mod tests {
             key: ObjectKey::parse(name).unwrap(),
             size,
             md5: None,
+            may_be_written_anew: false,
         }
     }
 

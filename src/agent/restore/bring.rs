@@ -1,7 +1,7 @@
 //! One thread's part of a stage: file by file, those that are copied brought to disk together.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -17,6 +17,7 @@ use super::order::{BackupFile, Job};
 use super::proof::{self, CopyError, Expected, Sureness};
 use super::source::Source;
 use super::space;
+use super::statistics;
 use super::{Limit, LiveFile};
 
 /// A thread brings so many files, or so many bytes, to disk together. A file system writes many
@@ -53,6 +54,7 @@ pub(super) enum How {
     Linked,
     Copied,
     CopiedBySize,
+    WrittenAnew,
 }
 
 pub(super) type News = Result<Arrived, RestoreError>;
@@ -155,6 +157,7 @@ impl Work {
             size: file.size,
             md5: file.md5,
             crc: crc.filter(|_| component == Some("Data.db")),
+            may_be_written_anew: file.may_be_written_anew,
         };
         let arrived = |how, note| Arrived { bytes: file.size, how, note };
         let mut read_from = target.clone();
@@ -169,11 +172,15 @@ impl Work {
             // A name that no thread of an earlier try can have.
             let part = folder.part().join(format!("{:016x}", rand::random::<u64>()));
             let (open, sureness) = self.copy(directory, file, &part, &expected)?;
+            if sureness == Sureness::WrittenAnew && component == Some("Statistics.db") {
+                check_statistics(file, &part)?;
+            }
             let (how, note) = match sureness {
                 Sureness::Proven => (How::Copied, None),
                 // The number of ten digits is proven by the file that it is the checksum of.
                 Sureness::SizeOnly if is_digest => (How::Copied, None),
                 Sureness::SizeOnly => (How::CopiedBySize, None),
+                Sureness::WrittenAnew => (How::WrittenAnew, None),
                 Sureness::DamagedBefore => (
                     How::Copied,
                     Some(format!(
@@ -263,6 +270,21 @@ impl Work {
         forget(&to);
         Ok((to, sureness))
     }
+}
+
+/// Cassandra makes a bad `Summary.db` anew, and starts whatever `TOC.txt` says; `Statistics.db` must
+/// be whole.
+fn check_statistics(file: &BackupFile, part: &Path) -> Result<(), RestoreError> {
+    let failed = RestoreError::disk("read", part);
+    let read = File::open(part).and_then(|open| {
+        let mut bytes = Vec::new();
+        open.take(statistics::LIMIT).read_to_end(&mut bytes).map(|_| bytes)
+    });
+    if statistics::is_whole(file.name.file_name(), &read.map_err(failed)?) {
+        return Ok(());
+    }
+    let why = "it was written over, and the checksums in it are wrong".to_owned();
+    Err(RestoreError::Damaged { key: file.key.clone(), why })
 }
 
 /// Lets the kernel drop a file's pages as far as they are on disk.

@@ -31,6 +31,7 @@ mod space;
 mod stage;
 mod staged;
 mod startup_log;
+mod statistics;
 mod stored;
 mod swap;
 mod sweeping;

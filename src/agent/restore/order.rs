@@ -80,9 +80,18 @@ pub struct BackupFile {
     pub size: u64,
     /// Its MD5, where the manifest has one of the content.
     pub md5: Option<Md5>,
+    /// Whether what is stored may rightly be another than that: see
+    /// [`Layout::may_be_written_anew`](crate::medusa::Layout::may_be_written_anew).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub may_be_written_anew: bool,
 }
 
 impl BackupFile {
+    /// Whether it may have so many bytes.
+    pub fn may_have(&self, bytes: u64) -> bool {
+        bytes == self.size || (self.may_be_written_anew && bytes > 0)
+    }
+
     /// Its path below a data directory.
     pub fn path(&self) -> PathBuf {
         [self.keyspace.as_str(), self.table.as_str(), self.name.as_str()].iter().collect()

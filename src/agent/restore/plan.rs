@@ -14,16 +14,18 @@ use super::space;
 use super::stage;
 use crate::model::{Keyspace, Md5, TableDirectory};
 
-/// Looks at the node. `process` is Cassandra's, if it runs.
+/// Looks at the node. `written_anew` files are stored otherwise than the manifest says, `process` is
+/// Cassandra's, if it runs.
 pub(super) fn plan(
     order: &Order,
     directories: &Directories,
     manifest: Md5,
-    contents: Contents,
+    contents: Arc<Contents>,
+    written_anew: u64,
     process: Option<&Process>,
 ) -> Result<PlanFacts, RestoreError> {
     let site = Site::of(directories)?;
-    let job = Job { order: order.clone(), site, contents: Arc::new(contents) };
+    let job = Job { order: order.clone(), site, contents };
     let assignment = stage::look(&order.job, directories, &job.contents)?;
     let jobs = report::all(directories)?;
     let tables_on_disk = tables_on_disk(directories)?;
@@ -49,6 +51,7 @@ pub(super) fn plan(
         bytes: job.contents.bytes(),
         files_here,
         bytes_here,
+        written_anew,
         tables_in_backup: tables_in_backup.into_iter().collect(),
         tables_on_disk: tables_on_disk.into_iter().collect(),
         set_aside,

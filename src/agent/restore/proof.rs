@@ -25,6 +25,8 @@ pub(super) struct Expected {
     pub md5: Option<Md5>,
     /// Its CRC32, if it is a `Data.db` with a digest.
     pub crc: Option<u32>,
+    /// Whether what is stored may rightly be another than that.
+    pub may_be_written_anew: bool,
 }
 
 /// How sure a copy is.
@@ -37,6 +39,8 @@ pub(super) enum Sureness {
     DamagedBefore,
     /// Nothing but its size was recorded.
     SizeOnly,
+    /// It is another than was recorded, and rightly so: a later one of the same SSTable.
+    WrittenAnew,
 }
 
 /// The component of an SSTable's file: `Data.db`, of `oa-5-big-Data.db`; none for other names.
@@ -107,8 +111,8 @@ pub(super) fn copy<E>(
         };
         let Some(bytes) = buffer.get(..read).filter(|bytes| !bytes.is_empty()) else { break };
         size += read as u64;
-        if size > expected.size {
-            return Ok(Err(format!("it is longer than its {} bytes", expected.size)));
+        if size > expected.size && !expected.may_be_written_anew {
+            break;
         }
         if expected.md5.is_some() {
             md5.update(bytes);
@@ -119,17 +123,22 @@ pub(super) fn copy<E>(
         step(read).map_err(CopyError::Stopped)?;
         to.write_all(bytes).map_err(CopyError::Write)?;
     }
-    if size < expected.size {
-        return Ok(Err(format!("it has {size} bytes instead of {}", expected.size)));
-    }
     let crc_right = expected.crc.map(|expected| crc.finalize() == expected);
     let found = Md5(md5.finalize().into());
-    Ok(match (expected.md5, crc_right) {
+    let as_recorded = match (expected.md5, crc_right) {
+        _ if size > expected.size => Err(format!("it is longer than its {} bytes", expected.size)),
+        _ if size < expected.size => {
+            Err(format!("it has {size} bytes instead of {}", expected.size))
+        }
         (Some(md5), _) if md5 != found => Err(format!("its MD5 is {found} instead of {md5}")),
         (Some(_), Some(false)) => Ok(Sureness::DamagedBefore),
         (Some(_), _) | (None, Some(true)) => Ok(Sureness::Proven),
         (None, Some(false)) => Err("it differs from its SSTable's Digest.crc32".to_owned()),
         (None, None) => Ok(Sureness::SizeOnly),
+    };
+    Ok(match as_recorded {
+        Err(_) if expected.may_be_written_anew && size > 0 => Ok(Sureness::WrittenAnew),
+        as_recorded => as_recorded,
     })
 }
 
@@ -156,7 +165,7 @@ mod tests {
     }
 
     fn copied(bytes: &[u8], md5: Option<Md5>, crc: Option<u32>) -> Result<Sureness, String> {
-        let expected = Expected { size: 5, md5, crc };
+        let expected = Expected { size: 5, md5, crc, may_be_written_anew: false };
         copy(&mut &bytes[..], &mut Vec::new(), &expected, |_| io::Result::Ok(())).unwrap()
     }
 
@@ -176,11 +185,24 @@ mod tests {
         assert!(copied(bytes, md5, crc).is_err());
     }
 
+    #[test_case(b"hello", Ok(Sureness::Proven); "as it was")]
+    #[test_case(b"hell", Ok(Sureness::WrittenAnew); "shorter")]
+    #[test_case(b"hello!", Ok(Sureness::WrittenAnew); "longer")]
+    #[test_case(b"hallo", Ok(Sureness::WrittenAnew); "of the same size")]
+    #[test_case(b"", Err(()); "empty")]
+    fn what_may_be_written_anew_is_copied_as_it_is(bytes: &[u8], sure: Result<Sureness, ()>) {
+        let expected = Expected { size: 5, md5: Some(md5()), crc: None, may_be_written_anew: true };
+        let mut copied = Vec::new();
+        let found = copy(&mut &bytes[..], &mut copied, &expected, |_| io::Result::Ok(())).unwrap();
+        assert_eq!(found.map_err(drop), sure);
+        assert_eq!(copied, bytes);
+    }
+
     #[test]
     fn a_file_of_the_node_is_the_backups_only_by_proof() {
         let same = |mut bytes: &[u8], md5, crc| {
-            is_same(|buffer| bytes.read(buffer), &Expected { size: 5, md5, crc }, |_| Ok(()))
-                .unwrap()
+            let expected = Expected { size: 5, md5, crc, may_be_written_anew: true };
+            is_same(|buffer| bytes.read(buffer), &expected, |_| Ok(())).unwrap()
         };
         assert!(same(BYTES, Some(md5()), None) && same(BYTES, None, Some(0x3610_a686)));
         assert!(!same(b"hallo", Some(md5()), None) && !same(b"hallo", None, Some(0x3610_a686)));

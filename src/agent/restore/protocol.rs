@@ -103,6 +103,9 @@ pub struct PlanFacts {
     pub files_here: u64,
     /// Their bytes. What is left is to be copied.
     pub bytes_here: u64,
+    /// Files that are stored with another size than the manifest says, and rightly so.
+    #[serde(default)]
+    pub written_anew: u64,
     /// What the backup holds.
     pub tables_in_backup: Vec<TableOnDisk>,
     /// Directories of tables on the node's disks, in all keyspaces.
@@ -168,6 +171,9 @@ pub struct Staged {
     /// Files of which the backup recorded no hash and nothing else proves the content: their size
     /// is right.
     pub by_size_only: u64,
+    /// Files that are stored otherwise than the manifest says, and rightly so: copied as they are.
+    #[serde(default)]
+    pub written_anew: u64,
 }
 
 /// Where a job stands on this node.

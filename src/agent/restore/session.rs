@@ -139,10 +139,15 @@ impl RestoreSession {
     }
 
     async fn plan(&self, order: &Order) -> Result<PlanFacts, RestoreError> {
-        let (_, md5, contents) = self.contents(order).await?;
+        let (source, md5, contents) = self.contents(order).await?;
+        let contents = Arc::new(contents);
+        let written_anew = written_anew(order, source, &contents).await;
         let process = self.tools.daemon.process().await?;
         let (order, directories) = (order.clone(), self.directories.clone());
-        blocking(move || plan::plan(&order, &directories, md5, contents, process.as_ref())).await
+        blocking(move || {
+            plan::plan(&order, &directories, md5, contents, written_anew, process.as_ref())
+        })
+        .await
     }
 
     async fn stage(
@@ -346,6 +351,19 @@ impl Held<'_> {
     fn let_go(&mut self) {
         *self.0 = None;
     }
+}
+
+/// How many files are stored otherwise than the manifest says. It is good to know before they are
+/// staged, and no reason not to go on if the share does not tell in time.
+async fn written_anew(order: &Order, source: Arc<dyn Source>, contents: &Arc<Contents>) -> u64 {
+    let (limit, contents) = (Duration::from_secs(order.share_seconds), Arc::clone(contents));
+    let count = blocking(move || source.written_anew(&contents).map_err(RestoreError::Backup));
+    let count = within(limit, "for the share to list the backup's files", count).await;
+    let count = count.map_err(|slow| RestoreError::Backup(slow.into())).flatten();
+    count.unwrap_or_else(|error| {
+        tracing::warn!(error = %ErrorChain(&error), "files that were written anew are not counted");
+        0
+    })
 }
 
 /// Whether everything that was done can be taken back by removing the stage.

@@ -12,6 +12,8 @@ use crate::model::{Md5, ObjectKey};
 pub trait Source: Send + Sync + Debug {
     /// The MD5 of its manifest, and what this names.
     fn contents(&self) -> Result<(Md5, Contents), Box<dyn Error + Send + Sync>>;
+    /// How many of its files are stored with another size than the manifest says, and rightly so.
+    fn written_anew(&self, contents: &Contents) -> Result<u64, Box<dyn Error + Send + Sync>>;
     /// A stored object, opened for reading.
     fn open(&self, key: &ObjectKey) -> Result<File, Box<dyn Error + Send + Sync>>;
 }

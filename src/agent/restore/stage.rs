@@ -41,12 +41,13 @@ pub(super) fn look(
 ) -> Result<Assignment, RestoreError> {
     let found = |directory: &Path, file: &BackupFile| {
         let path = file.path();
-        let is_there = |path: PathBuf| {
-            fs::symlink_metadata(path).is_ok_and(|it| it.is_file() && it.len() == file.size)
+        let bytes = |path: PathBuf| {
+            fs::symlink_metadata(path).ok().filter(fs::Metadata::is_file).map(|it| it.len())
         };
+        let staged = bytes(Folder::of(job, directory).stage().join(&path));
         Found {
-            staged: is_there(Folder::of(job, directory).stage().join(&path)),
-            live: is_there(directory.join(&path)),
+            staged: staged.is_some_and(|bytes| file.may_have(bytes)),
+            live: bytes(directory.join(&path)) == Some(file.size),
         }
     };
     let disk = |directory: &Path| assign::Disk {
@@ -190,6 +191,7 @@ fn gather(
                     }
                     How::Copied => {}
                     How::CopiedBySize => staged.by_size_only += 1,
+                    How::WrittenAnew => staged.written_anew += 1,
                 }
                 if let Some(note) = file.note {
                     listener.note(&note);

@@ -32,7 +32,7 @@ pub(super) fn check(job: &Job) -> Result<(), RestoreError> {
             (Some((it, owner, path)), None) => {
                 let linked = it.nlink() > 1;
                 let his = it.uid() == owner.uid && it.gid() == owner.gid;
-                if !it.is_file() || it.len() != file.size {
+                if !it.is_file() || !file.may_have(it.len()) {
                     return wrong("a staged file of another size", &path);
                 } else if !linked && !his {
                     return wrong("a staged file of another owner", &path);

@@ -1,5 +1,6 @@
 //! The backup as it lies on the share, read from the node.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs::File;
 use std::io::Read;
@@ -77,6 +78,7 @@ impl Source for Stored {
                     key: file.key(),
                     size: file.size(),
                     md5: file.md5(),
+                    may_be_written_anew: file.may_be_written_anew(),
                 });
             }
         }
@@ -84,6 +86,25 @@ impl Source for Stored {
             return Err("its manifest changed while it was read".into());
         }
         Ok((before, contents))
+    }
+
+    /// One listing a directory: a share gives the sizes in it together.
+    fn written_anew(&self, contents: &Contents) -> Result<u64, Failed> {
+        let mut recorded = BTreeMap::<ObjectKey, BTreeMap<&str, u64>>::new();
+        for file in contents.files.iter().filter(|file| file.may_be_written_anew) {
+            if let Some(directory) = file.key.parent() {
+                recorded.entry(directory).or_default().insert(file.key.file_name(), file.size);
+            }
+        }
+        let mut count = 0_u64;
+        for (directory, recorded) in recorded {
+            for entry in self.catalog.store().list(Some(&directory))? {
+                // One that is empty is damaged.
+                let (size, stored) = (recorded.get(&*entry.name), entry.stat.size);
+                count += u64::from(stored > 0 && size.is_some_and(|size| *size != stored));
+            }
+        }
+        Ok(count)
     }
 
     fn open(&self, key: &ObjectKey) -> Result<File, Failed> {

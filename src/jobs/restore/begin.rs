@@ -9,7 +9,7 @@ use crate::model::{ByteSize, JobState, Phase};
 use super::finish::{finish, swap};
 use super::hold::{Held, until_accepted, wait_out};
 use super::lease::{HeldLease, IfBusy, take_cluster, take_node};
-use super::plan::{Plan, Sight, Snapshot};
+use super::plan::{Plan, Sight, Snapshot, WRITTEN_ANEW};
 use super::plan_text::plan_text;
 use super::recover::{go_on_by_another, take_back_by_another};
 use super::stand::Stand;
@@ -200,6 +200,13 @@ async fn work(
         cx.board.log(&format!(
             "{}: of {} files the backup has no hash; their sizes are right",
             request.node, staged.by_size_only
+        ));
+    }
+    if staged.written_anew > 0 {
+        cx.board.log(&format!(
+            "{}: {} files are not those of the backup's manifest, but later ones of the same \
+             SSTables: {}",
+            request.node, staged.written_anew, WRITTEN_ANEW
         ));
     }
     let hold = wait_out(cx, request, &seen.target, &seen.survey).await?;

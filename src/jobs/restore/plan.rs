@@ -53,6 +53,10 @@ pub(super) struct Plan {
     pub(super) remarks: Vec<String>,
 }
 
+/// How a file comes to be another than its manifest says, and is no damage.
+pub(super) const WRITTEN_ANEW: &str =
+    "Cassandra had written them anew, and a later backup by Medusa wrote over the stored ones";
+
 /// Why a restore is held.
 struct Reason {
     text: String,
@@ -84,6 +88,13 @@ impl Plan {
         same_version(sight, &mut reasons, &mut refusals);
         same_tables(sight, &mut reasons);
         young_enough(sight, &mut reasons, &mut remarks);
+        if sight.facts.written_anew > 0 {
+            remarks.push(format!(
+                "{} files are stored otherwise than the backup's manifest says, and are taken as \
+                 they are: {WRITTEN_ANEW}",
+                sight.facts.written_anew
+            ));
+        }
         for job in sight.facts.jobs.iter().filter(|job| job.error.is_some() || job.fenced) {
             refusals.push(format!(
                 "restore {} was broken off on this node: `medusafs resume {}` or `medusafs undo {}` \
@@ -404,6 +415,7 @@ mod tests {
                 bytes: 100,
                 files_here: 0,
                 bytes_here: 0,
+                written_anew: 0,
                 tables_in_backup: vec![table("orders")],
                 tables_on_disk: vec![table("orders")],
                 set_aside: Folders::default(),
@@ -529,6 +541,14 @@ mod tests {
         case.ring.get_mut(&fqdn(2)).unwrap().up = Some(false);
         case.facts.running = false;
         assert!(plan(&case).is_plain(), "{:?}", plan(&case));
+    }
+
+    #[test]
+    fn files_that_were_written_anew_are_counted_and_do_not_hold() {
+        let mut case = plain();
+        case.facts.written_anew = 2;
+        let plan = plan(&case);
+        assert!(plan.is_plain() && plan.remarks[0].starts_with("2 files"), "{plan:?}");
     }
 
     #[test]

@@ -220,6 +220,10 @@ impl Node {
         self.share.garbles(name);
     }
 
+    pub(crate) fn share_writes_over(&self, path: &str, bytes: &[u8]) {
+        self.share.writes_over(path, bytes);
+    }
+
     pub(crate) fn share_hangs(&self) {
         self.share.hangs();
     }

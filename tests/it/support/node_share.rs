@@ -77,6 +77,11 @@ impl Share {
         put(self.home.path(), &[(path, &garbled)]);
     }
 
+    /// Writes over an object in its place, as Medusa does.
+    pub(crate) fn writes_over(&self, path: &str, bytes: &[u8]) {
+        fs::write(self.home.path().join(path), bytes).unwrap();
+    }
+
     pub(crate) fn hangs(&self) {
         self.mood.lock().hangs = true;
     }
@@ -122,11 +127,32 @@ impl Source for Handle {
                 contents.tables.push(of);
             }
             let (name, size) = (ObjectKey::parse(&name)?, text.len() as u64);
-            contents.files.push(BackupFile { keyspace, table, name, key, size, md5 });
+            let may_be_written_anew = name.as_str().ends_with("-Statistics.db");
+            contents.files.push(BackupFile {
+                keyspace,
+                table,
+                name,
+                key,
+                size,
+                md5,
+                may_be_written_anew,
+            });
         }
         let (keyspace, table) = EMPTY_TABLE;
         contents.tables.push((Keyspace::parse(keyspace)?, TableDirectory::parse(table)?));
         Ok((Md5([1; 16]), contents))
+    }
+
+    fn written_anew(&self, contents: &Contents) -> Result<u64, Box<dyn Error + Send + Sync>> {
+        if self.0.mood.lock().broken {
+            return Err("the share is gone".into());
+        }
+        let is_another = |file: &&BackupFile| {
+            let stored = fs::metadata(self.0.home.path().join(file.key.as_str()));
+            stored.is_ok_and(|stored| stored.len() != file.size)
+        };
+        let anew = contents.files.iter().filter(|file| file.may_be_written_anew);
+        Ok(anew.filter(is_another).count() as u64)
     }
 
     fn open(&self, key: &ObjectKey) -> Result<File, Box<dyn Error + Send + Sync>> {
