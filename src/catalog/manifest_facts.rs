@@ -182,7 +182,7 @@ mod tests {
             let objects = objects(of);
             serde_json::json!({ "keyspace": keyspace, "columnfamily": table, "objects": objects })
         };
-        serde_json::Value::from_iter(sections.iter().map(section)).to_string()
+        sections.iter().map(section).collect::<serde_json::Value>().to_string()
     }
 
     proptest! {

@@ -24,10 +24,10 @@ fn has_checksums(name: &str) -> bool {
 fn checked(bytes: &[u8]) -> Option<()> {
     let (count, rest) = bytes.split_first_chunk::<4>()?;
     let (sum, rest) = rest.split_first_chunk::<4>()?;
-    is_right(sum, &[count])?;
+    is_right(*sum, &[count])?;
     let parts = usize::try_from(u32::from_be_bytes(*count)).ok().filter(|parts| *parts > 0)?;
     let (table, rest) = rest.split_at_checked(parts.checked_mul(8)?)?;
-    is_right(rest.first_chunk()?, &[count, table])?;
+    is_right(*rest.first_chunk()?, &[count, table])?;
     let begins = table.chunks_exact(8).map(|entry| {
         let place = entry.last_chunk::<4>()?;
         usize::try_from(u32::from_be_bytes(*place)).ok()
@@ -36,15 +36,17 @@ fn checked(bytes: &[u8]) -> Option<()> {
     let ends = begins.iter().skip(1).copied().chain([bytes.len()]);
     for (begin, end) in begins.iter().zip(ends) {
         let (part, sum) = bytes.get(*begin..end)?.split_last_chunk::<4>()?;
-        is_right(sum, &[part])?;
+        is_right(*sum, &[part])?;
     }
     Some(())
 }
 
-fn is_right(sum: &[u8; 4], of: &[&[u8]]) -> Option<()> {
+fn is_right(sum: [u8; 4], of: &[&[u8]]) -> Option<()> {
     let mut crc = crc32fast::Hasher::new();
-    of.iter().for_each(|bytes| crc.update(bytes));
-    (crc.finalize() == u32::from_be_bytes(*sum)).then_some(())
+    for bytes in of {
+        crc.update(bytes);
+    }
+    (crc.finalize() == u32::from_be_bytes(sum)).then_some(())
 }
 
 #[cfg(test)]
