@@ -3,7 +3,6 @@
 use std::fs;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use medusafs::config::BackupMode;
 use medusafs::jobs::{
@@ -12,17 +11,9 @@ use medusafs::jobs::{
 use medusafs::model::{BackupName, Fqdn, JobState, SystemClock, UnixSeconds};
 
 use crate::support::host::{Host, PROGRAM, in_namespace};
-use crate::support::mounted::{can_mount, mounted, run, serving, try_shell};
+use crate::support::mounted::{can_mount, mounted, run, serving, try_shell, until};
 use crate::support::sshd::Sshd;
 use crate::support::tree::Made;
-
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed() < Duration::from_secs(30), "never: {what}");
-        std::thread::yield_now();
-    }
-}
 
 /// Starts the program with the host's configuration.
 #[expect(clippy::disallowed_methods, reason = "the program under test, which is watched")]

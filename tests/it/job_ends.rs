@@ -7,7 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::support::host::{Host, PROGRAM};
-use crate::support::mounted::{can_mount, run};
+use crate::support::mounted::{can_mount, run, until};
 
 fn words(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
@@ -25,14 +25,6 @@ fn folder(host: &Host) -> PathBuf {
 
 fn is_job(path: &Path) -> bool {
     !path.file_name().unwrap().to_string_lossy().starts_with('.')
-}
-
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed() < Duration::from_secs(30), "never: {what}");
-        std::thread::yield_now();
-    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "the program under test, which is watched")]
