@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::jobs::{Folder, Jobs};
-use crate::model::{Clock, JobId, JobState, JobStatus, Outcome, SystemClock};
+use crate::model::{Cause, Clock, JobId, JobState, JobStatus, Outcome, SystemClock};
 use crate::view::{Report, control};
 
 use super::{Exit, Failure, Output};
@@ -28,8 +28,9 @@ const LINE_EVERY: Duration = Duration::from_mins(1);
 ///
 /// # Errors
 ///
-/// Exit 1 with the job's own words if it ended otherwise or is held; exit 1 too if a person ends
-/// the waiting, which the job does not notice.
+/// With the job's own words if it ended otherwise: exit 4 if somebody else has the cluster, 3 if
+/// what it needs could not be reached, else 1. Exit 1 too if it is held, or if a person ends the
+/// waiting, which the job does not notice.
 pub(super) async fn follow(jobs: &Jobs, id: &JobId, output: Output) -> Result<JobStatus, Failure> {
     let folder = jobs.folder(id).map_err(|error| Failure::of(Exit::Unwished, &error))?;
     let mut interrupted =
@@ -52,8 +53,11 @@ pub(super) async fn follow(jobs: &Jobs, id: &JobId, output: Output) -> Result<Jo
             }
             Some(Outcome::Unwished) => {
                 shown.clear();
-                let exit =
-                    if status.error.starts_with("busy: ") { Exit::Busy } else { Exit::Unwished };
+                let exit = match status.cause {
+                    Some(Cause::Busy) => Exit::Busy,
+                    Some(Cause::Unreachable) => Exit::Unreachable,
+                    None => Exit::Unwished,
+                };
                 let text = format!("{} {}: {}", status.kind, status.state, status.error);
                 return Err(Failure::new(exit, text));
             }

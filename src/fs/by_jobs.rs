@@ -258,6 +258,7 @@ mod tests {
             unique_bytes: None,
             nodes: nodes.iter().map(node).collect(),
             error: String::new(),
+            cause: None,
         }
     }
 

@@ -103,6 +103,7 @@ impl Jobs {
         status.state = JobState::Pending;
         status.finished = None;
         status.error.clear();
+        status.cause = None;
         for node in &mut status.nodes {
             (node.state, node.error) = (JobState::Pending, None);
         }
@@ -264,6 +265,7 @@ impl Jobs {
                 unique_bytes: None,
                 nodes: Vec::new(),
                 error: String::new(),
+                cause: None,
             };
             let request = JobRequest {
                 version: 1,

@@ -70,6 +70,7 @@ pub async fn run_job(process: JobProcess) -> Result<JobState, JobsError> {
     let cancelled = CancellationToken::new();
     drop(ticking.spawn(tick(Arc::clone(&board), cancelled.clone())));
     let (ended, cx) = take_up(&process, &board, &scope, cancelled).await;
+    let cause = ended.as_ref().err().and_then(JobError::cause);
     let (state, words) = ended.unwrap_or_else(|error| (error.state(), error.in_words()));
     // Agents see the end of their input, and take back what they have not finished.
     scope.close(GRACE).await;
@@ -82,6 +83,7 @@ pub async fn run_job(process: JobProcess) -> Result<JobState, JobsError> {
             jobs.tidy(cx.config.medusafs.undo_keep);
         }
     }
+    board.change(|status| status.cause = cause);
     board.ends(state, &with_what_is_left(&process.folder, words));
     // Afterwards: one that dies before it has ended is followed by one with the same wish.
     process.folder.control().forget_wish();

@@ -50,7 +50,8 @@ pub(super) async fn look(cx: &Context, purpose: &Purpose) -> Result<Survey, JobE
             None => cx.board.log(&finding.to_string()),
         }
     }
-    let survey = looked.fit().map_err(JobError::Unfit)?;
+    let against = if looked.is_reached { JobError::Unfit } else { JobError::Unreached };
+    let survey = looked.fit().map_err(against)?;
     // Without CQL the ring has no tokens but those that are remembered.
     if survey.tables.is_none() {
         return Ok(survey);

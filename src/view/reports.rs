@@ -312,6 +312,7 @@ mod tests {
             unique_bytes: None,
             nodes: Vec::new(),
             error: String::new(),
+            cause: None,
         }
     }
 

@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use medusafs::medusa::Layout;
+use medusafs::store::{LeaseName, Leases, Owner, Store};
+
 use crate::support::host::{Host, PROGRAM};
 use crate::support::mounted::{can_mount, run, until};
 
@@ -44,7 +47,7 @@ fn a_backup_whose_cluster_cannot_be_reached_fails_at_once_and_holds_nothing() {
         let begun = Instant::now();
         let output = host.medusafs(&["backup", name]);
         let said = words(&output);
-        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert_eq!(output.status.code(), Some(3), "{said}");
         assert!(said.contains("127.255.255.254") && said.contains("medusafs check"), "{said}");
         assert!(!said.contains("busy"), "{said}");
         assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
@@ -53,9 +56,26 @@ fn a_backup_whose_cluster_cannot_be_reached_fails_at_once_and_holds_nothing() {
 }
 
 #[test]
+fn a_backup_whose_cluster_another_host_has_is_told_by_its_exit_code() {
+    let host = Host::new();
+    let store = Store::open(&host.path("share/medusa")).unwrap();
+    let leases = Leases::new(store, Layout::new(None).unwrap().leases().unwrap());
+    let owner = Owner { host: "other".into(), pid: 1, job: None, purpose: "backup theirs".into() };
+    let lease = leases.acquire(&LeaseName::Cluster, &owner, |_| false).unwrap();
+    let output = host.medusafs(&["backup", "one"]);
+    let said = words(&output);
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    assert!(said.contains("backup theirs"), "{said}");
+    let jobs = String::from_utf8(host.medusafs(&["jobs", "--json"]).stdout).unwrap();
+    assert!(jobs.contains(r#""cause":"busy""#), "{jobs}");
+    lease.release().unwrap();
+    assert_eq!(host.medusafs(&["backup", "two"]).status.code(), Some(3));
+}
+
+#[test]
 fn a_job_whose_share_is_not_there_says_what_it_left_and_what_settles_it() {
     let host = Host::new();
-    assert_eq!(host.medusafs(&["backup", "one"]).status.code(), Some(1));
+    assert_eq!(host.medusafs(&["backup", "one"]).status.code(), Some(3));
     let folder = folder(&host);
     let job = folder.file_name().unwrap().to_str().unwrap();
     let mut journal = fs::read_to_string(folder.join("journal")).unwrap();
@@ -63,7 +83,7 @@ fn a_job_whose_share_is_not_there_says_what_it_left_and_what_settles_it() {
     fs::write(folder.join("journal"), journal).unwrap();
     fs::rename(host.path("share"), host.path("elsewhere")).unwrap();
     let resumed = host.medusafs(&["resume", job]);
-    assert_eq!(resumed.status.code(), Some(1));
+    assert_eq!(resumed.status.code(), Some(3));
     let said = words(&resumed);
     let left = format!("n1 may still have the snapshot medusafs-x: `medusafs resume {job}` clears");
     assert!(said.contains(&left), "{said}");
@@ -130,7 +150,7 @@ fn a_mount_brings_a_job_to_its_end_whose_process_dies_while_it_looks() {
 #[test]
 fn a_job_whose_process_dies_again_and_again_is_left_to_a_person() {
     let host = Host::new();
-    assert_eq!(host.medusafs(&["backup", "one"]).status.code(), Some(1));
+    assert_eq!(host.medusafs(&["backup", "one"]).status.code(), Some(3));
     let folder = folder(&host);
     let status = folder.join("status.json");
     let ended = fs::read_to_string(&status).unwrap();

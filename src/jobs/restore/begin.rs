@@ -70,7 +70,7 @@ async fn see(cx: &Context, request: &RestoreRequest) -> Result<Seen, JobError> {
         .reached
         .get(&request.node)
         .cloned()
-        .ok_or_else(|| JobError::Host(format!("{} could not be reached", request.node)))?;
+        .ok_or_else(|| JobError::Silent(format!("{} could not be reached", request.node)))?;
     let snapshot = survey::snapshot(cx, &request.backup, &request.source).await?;
     let mut order = order(cx, request);
     let facts = cx.unless_cancelled(target.agent.restore_plan(&order)).await??;

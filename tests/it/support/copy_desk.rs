@@ -126,6 +126,7 @@ impl Restores {
             unique_bytes: None,
             nodes: Vec::new(),
             error: String::new(),
+            cause: None,
         };
         self.jobs.send_modify(|jobs| Arc::make_mut(jobs).push(job));
     }

@@ -182,6 +182,7 @@ pub(crate) fn job(name: &str, state: JobState) -> JobStatus {
         unique_bytes: None,
         nodes: Vec::new(),
         error: String::new(),
+        cause: None,
     }
 }
 
