@@ -94,12 +94,18 @@ impl Settings {
     /// The same, with what every backup holds and whether it is whole, as far as `depth` wants.
     pub(super) fn catalog(&self, depth: Depth) -> Result<Catalog, Failure> {
         let catalog = self.index()?;
+        while self.deepen(&catalog, depth)? {}
+        Ok(catalog)
+    }
+
+    /// Looks into one backup more, the newest first. True if others are left, as far as `depth`
+    /// wants.
+    pub(super) fn deepen(&self, catalog: &Catalog, depth: Depth) -> Result<bool, Failure> {
         // One at a time: a share that hangs is told from many manifests.
-        while self.asked(&catalog, move |catalog| {
+        self.asked(catalog, move |catalog| {
             let deepened = catalog.deepen(depth, 1);
             deepened.error.map_or(Ok(deepened.left > 0), Err)
-        })? {}
-        Ok(catalog)
+        })
     }
 
     /// The same, with what one backup holds and whether it is whole, if there is such a one.

@@ -95,6 +95,69 @@ fn with_backups() -> (Host, Made) {
     (host, made)
 }
 
+/// A job's word that a backup which the share calls complete is not.
+fn found_wanting(host: &Host, name: &str) {
+    let played = Played::backup(host, name);
+    let mut status = played.folder.status().unwrap();
+    // Since the newest of them was begun.
+    status.finished = Some(UnixSeconds(1_795_100_100));
+    status.error = "n9 joined the ring while it was backed up".into();
+    status.state = JobState::Incomplete;
+    played.folder.write_status(&status).unwrap();
+}
+
+#[test]
+fn what_a_job_found_wanting_is_not_complete_for_the_command_line() {
+    let (host, _made) = with_backups();
+    let says = |arguments: &[&str]| ended(started(&host, arguments));
+    assert!(says(&["status"]).1.starts_with("newest complete backup: new,"));
+    assert_eq!(says(&["status", "new"]).0, Some(0));
+    found_wanting(&host, "new");
+    let (code, said) = says(&["status", "new"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.starts_with("new: incomplete") && said.contains("n9 joined the ring"), "{said}");
+    let (code, said) = says(&["status"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.starts_with("newest complete backup: whole,"), "{said}");
+    let listed = says(&["list"]).1;
+    assert!(listed.contains("new\tincomplete\t") && listed.contains("old\tcomplete\t"), "{listed}");
+    found_wanting(&host, "whole");
+    found_wanting(&host, "old");
+    assert!(says(&["status"]).1.starts_with("newest complete backup: none\n"));
+    assert!(says(&["status", "--json"]).1.starts_with(r#"{"latest":null,"#));
+}
+
+#[test]
+fn a_backup_that_only_a_job_knows_is_told_by_what_the_job_says() {
+    let (host, _made) = with_backups();
+    let played = Played::backup(&host, "nightly");
+    let (code, said) = ended(started(&host, &["status", "nightly"]));
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("nightly is running, and not on the share"), "{said}");
+    played.shows(JobState::Failed);
+    let (_, said) = ended(started(&host, &["status", "nightly"]));
+    assert!(said.contains("nightly is failed, and not on the share"), "{said}");
+    let (code, said) = ended(started(&host, &["status", "nothing"]));
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("there is no backup nothing"), "{said}");
+}
+
+#[test]
+fn where_the_jobs_cannot_be_read_the_share_alone_is_looked_at_with_a_remark() {
+    let (host, _made) = with_backups();
+    let own = fs::read_to_string(host.path("medusafs.ini")).unwrap();
+    host.write("medusafs.ini", &own.replace("/state\n", "/key\n"));
+    for arguments in [&["list"][..], &["status"], &["status", "new"]] {
+        let output = host.medusafs(arguments);
+        let remarks = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {remarks}");
+        assert_eq!(remarks.lines().count(), 1, "{arguments:?}: {remarks}");
+        assert!(remarks.contains("key/jobs") && remarks.contains("left out"), "{remarks}");
+    }
+    let said = String::from_utf8(host.medusafs(&["status"]).stdout).unwrap();
+    assert!(said.contains("complete backup: new,") && said.contains("jobs: not known"), "{said}");
+}
+
 #[test]
 fn what_systemd_starts_without_a_home_knows_the_user_s_hosts_and_keys() {
     if !can_mount() {
