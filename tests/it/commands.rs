@@ -9,6 +9,7 @@ use medusafs::jobs::{
     AskedBy, BackupRequest, ConfigFrom, Folder, Held, Jobs, RestoreRequest, Work,
 };
 use medusafs::model::{BackupName, Fqdn, JobState, SystemClock, UnixSeconds};
+use test_case::test_case;
 
 use crate::support::host::{Host, PROGRAM, in_namespace};
 use crate::support::mounted::{can_mount, mounted, run, serving, try_shell, until};
@@ -156,6 +157,30 @@ fn where_the_jobs_cannot_be_read_the_share_alone_is_looked_at_with_a_remark() {
     }
     let said = String::from_utf8(host.medusafs(&["status"]).stdout).unwrap();
     assert!(said.contains("complete backup: new,") && said.contains("jobs: not known"), "{said}");
+}
+
+/// A file system whose server never says a word, mounted on a directory of the store.
+#[test_case(".medusafs"; "what is remembered")]
+#[test_case("index/latest_backup"; "what is stored")]
+fn a_share_that_stops_after_it_was_opened_holds_no_command_up(directory: &str) {
+    if !can_mount() {
+        return;
+    }
+    let host = Host::new();
+    let root = host.directory.path().display();
+    let at = host.path("share/medusa").join(directory);
+    fs::create_dir_all(&at).unwrap();
+    for command in ["check", "trust --node n1"] {
+        let output = in_namespace(&format!(
+            "exec 3<>/dev/fuse
+            mount -i -t fuse -o fd=3,rootmode=40000,user_id=0,group_id=0 silent {at}
+            timeout 20 {PROGRAM} {command} -c {root}/medusa.ini -o deadline=1s 3>&-",
+            at = at.display()
+        ));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(3), "{command}: {said}");
+        assert!(said.contains("did not answer within 1 s"), "{command}: {said}");
+    }
 }
 
 #[test]
