@@ -91,7 +91,7 @@ Example:
   mkdir /mnt/medusa/backups/nightly && medusafs wait /mnt/medusa/backups/nightly
 
 Exit codes: 0 it ended as wished, 1 it failed, is incomplete, cancelled or held, 2 there is no such
-directory, 3 the mount does not answer: what was begun goes on.";
+directory, or you may not look, 3 the mount does not answer: what was begun goes on.";
 
 pub(super) const BACKUP: &str = "\
 The same as mkdir in the mount, for scripts and for hosts without FUSE. Ending the wait with ^C

@@ -184,6 +184,22 @@ fn a_share_that_stops_after_it_was_opened_holds_no_command_up(directory: &str) {
 }
 
 #[test]
+fn whoever_may_not_look_is_told_who_may() {
+    if !can_mount() {
+        return;
+    }
+    let output = in_namespace(&format!(
+        "mount -t tmpfs ours /mnt; chmod 755 /mnt; install {PROGRAM} /mnt/medusafs
+        mkdir -p /mnt/tree/backups/nightly/.medusa; chmod 750 /mnt/tree/backups
+        setpriv --reuid=65534 --regid=65534 --clear-groups \
+            /mnt/medusafs wait /mnt/tree/backups/nightly"
+    ));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("read_group") && !said.contains("mount again"), "{said}");
+}
+
+#[test]
 fn what_systemd_starts_without_a_home_knows_the_user_s_hosts_and_keys() {
     if !can_mount() {
         return;
