@@ -4,14 +4,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::cluster::{
-    Finding, HostShare, KnownNodes, Looked, Memory, Purpose, Severity, stored_names, survey,
-};
+use crate::cluster::{Finding, HostShare, Looked, Purpose, Severity, survey};
 use crate::model::{ByteSize, Clock, JobId, JobKind, SystemClock};
 use crate::store::{BlockingPool, PoolLimits};
 use crate::tasks::Scope;
 
-use super::settings::{Settings, host_name, reach};
+use super::settings::{Settings, reach};
 use super::{ConfigArgs, Exit, Failure, Output};
 
 /// How long agents may take to end.
@@ -37,12 +35,7 @@ pub(super) async fn check(config: &ConfigArgs, json: bool, output: Output) -> Re
     let job = JobId::new(SystemClock.now(), JobKind::Backup, "check")
         .map_err(|error| Failure::of(Exit::Unwished, &error))?;
     let reach = reach(&settings, job, &scope)?;
-    let memory = Memory {
-        known: KnownNodes::read(&store, &layout)
-            .map_err(|error| Failure::of(Exit::Unreachable, &error))?,
-        stored: stored_names(&store, &layout),
-        this_host: host_name(),
-    };
+    let memory = settings.memory(&store, &layout)?;
     let here = HostShare::new(store, layout, BlockingPool::new(PoolLimits::default()));
     let mut looked = Box::pin(survey(&reach, &memory, &here, &Purpose::Backup(None))).await;
     if let Some(survey) = &looked.survey {

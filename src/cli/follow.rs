@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::jobs::Jobs;
-use crate::model::{Clock, JobId, JobState, JobStatus, Outcome, SystemClock};
+use crate::model::{Cause, Clock, JobId, JobState, JobStatus, Outcome, SystemClock};
 use crate::view::{Report, control};
 
 use super::{Exit, Failure, Output};
@@ -28,8 +28,9 @@ const LINE_EVERY: Duration = Duration::from_mins(1);
 ///
 /// # Errors
 ///
-/// Exit 1 with the job's own words if it ended otherwise or is held; exit 1 too if a person ends
-/// the waiting, which the job does not notice.
+/// With the job's own words if it ended otherwise: exit 4 if somebody else has the cluster, 3 if
+/// what it needs could not be reached, else 1. Exit 1 too if it is held, or if a person ends the
+/// waiting, which the job does not notice.
 pub(super) async fn follow(jobs: &Jobs, id: &JobId, output: Output) -> Result<JobStatus, Failure> {
     let folder = jobs.folder(id).map_err(|error| Failure::of(Exit::Unwished, &error))?;
     let mut interrupted =
@@ -52,7 +53,11 @@ pub(super) async fn follow(jobs: &Jobs, id: &JobId, output: Output) -> Result<Jo
             }
             Some(Outcome::Unwished) => {
                 shown.clear();
-                let exit = if is_busy(&status.error) { Exit::Busy } else { Exit::Unwished };
+                let exit = match status.cause {
+                    Some(Cause::Busy) => Exit::Busy,
+                    Some(Cause::Unreachable) => Exit::Unreachable,
+                    None => Exit::Unwished,
+                };
                 let text = format!("{} {}: {}", status.kind, status.state, status.error);
                 return Err(Failure::new(exit, text));
             }
@@ -82,15 +87,10 @@ pub(super) async fn follow(jobs: &Jobs, id: &JobId, output: Output) -> Result<Jo
     }
 }
 
-/// Whether a job says that another has what it needs.
-fn is_busy(error: &str) -> bool {
-    error.starts_with("busy: ")
-}
-
 fn held(plan: &str, status: &JobStatus) -> Failure {
-    let (exit, why) = match status.error.lines().next().filter(|why| is_busy(why)) {
-        Some(busy) => (Exit::Busy, busy),
-        None => (Exit::Unwished, plan),
+    let (exit, why) = match status.cause {
+        Some(Cause::Busy) => (Exit::Busy, status.error.lines().next().unwrap_or(plan)),
+        Some(Cause::Unreachable) | None => (Exit::Unwished, plan),
     };
     Failure::new(exit, format!("the restore is held:\n{why}")).hint(format!(
         "`medusafs restore {} --node {} --accept ID` with the plan's ID does it; \
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn a_restore_that_is_held_for_another_host_s_job_is_busy() {
-        let held = |error: &str| {
+        let held = |error: &str, cause| {
             held(
                 "the plan\n",
                 &JobStatus {
@@ -157,13 +157,14 @@ mod tests {
                     nodes: Vec::new(),
                     error: error.to_owned(),
                     withdrawn: false,
+                    cause,
                 },
             )
         };
-        let busy = held("busy: backup b on host h; wait\nread `plan`");
+        let busy = held("busy: backup b on host h; wait\nread `plan`", Some(Cause::Busy));
         assert_eq!(busy.exit, Exit::Busy);
         assert!(busy.message.contains("host h") && !busy.message.contains("the plan"), "{busy}");
-        let plain = held("restore = manual\nread `plan`");
+        let plain = held("restore = manual\nread `plan`", None);
         assert!(plain.exit == Exit::Unwished && plain.message.contains("the plan"), "{plain}");
     }
 }

@@ -91,7 +91,7 @@ Example:
   mkdir /mnt/medusa/backups/nightly && medusafs wait /mnt/medusa/backups/nightly
 
 Exit codes: 0 it ended as wished, 1 it failed, is incomplete, cancelled or held, 2 there is no such
-directory, 3 the mount does not answer: what was begun goes on.";
+directory, or you may not look, 3 the mount does not answer: what was begun goes on.";
 
 pub(super) const BACKUP: &str = "\
 The same as mkdir in the mount, for scripts and for hosts without FUSE. Ending the wait with ^C
@@ -103,7 +103,7 @@ Examples:
   medusafs backup --node node2 nightly     finish nightly, which node2 failed
 
 Exit codes: 0 complete, 1 failed, incomplete or cancelled, 2 wrong usage, configuration or name, 3
-the share could not be reached, 4 the cluster is in use.";
+the share or every contact point could not be reached, 4 the cluster is in use.";
 
 pub(super) const RESTORE: &str = "\
 Stages the files while Cassandra runs, waits for restore_hold, then stops the node, puts them in
@@ -116,7 +116,7 @@ Examples:
   medusafs restore nightly --node node2 --accept 3f9c52d1
 
 Exit codes: 0 restored and Up, 1 failed, held or cancelled, 2 wrong usage or configuration, or no
-such backup, 3 the share could not be reached, 4 the cluster or the node is in use.";
+such backup, 3 the share or the node could not be reached, 4 the cluster or the node is in use.";
 
 pub(super) const JOBS: &str = "\
 A line for each, newest last, parted by tabs: id, state, phase, percent, error. Jobs whose process
@@ -137,7 +137,8 @@ pub(super) const RESUME: &str = "\
 Example:
   medusafs resume 20261122T161400Z-restore-node2
 
-Exit codes: 0 it has ended as wished, 1 it has not, 2 no such job, 4 it is being done.";
+Exit codes: 0 it has ended as wished, 1 it has not, 2 no such job, 3 the share could not be
+reached, 4 it is being done.";
 
 pub(super) const UNDO: &str = "\
 Stops the node, puts back the data that it had before the restore, and starts it.
@@ -145,7 +146,8 @@ Stops the node, puts back the data that it had before the restore, and starts it
 Example:
   medusafs undo 20261122T161400Z-restore-node2
 
-Exit codes: 0 it is as before, 1 it is not, 2 no such restore, 4 it is being done.";
+Exit codes: 0 it is as before, 1 it is not, 2 no such restore, 3 the share could not be reached, 4 it
+is being done.";
 
 pub(super) const COMPLETIONS: &str = "\
 Examples:

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::jobs::{Folder, Jobs};
-use crate::model::{JobId, JobKind, JobStatus, Phase};
+use crate::model::{JobId, JobKind, JobState, JobStatus, Phase};
 
 use super::follow::follow;
 use super::settings::Settings;
@@ -61,10 +61,7 @@ pub(super) async fn cancel(config: &ConfigArgs, job: &str, output: Output) -> Re
         .cancel("by `medusafs cancel`")
         .map_err(|error| Failure::of(Exit::Unwished, &error))?;
     match follow(&jobs, folder.id(), output).await {
-        Err(failure)
-            if folder.status().is_ok_and(|status| status.state.to_string() == "cancelled") =>
-        {
-            drop(failure);
+        Err(_) if folder.status().is_ok_and(|status| status.state == JobState::Cancelled) => {
             output.line(format!("job {job} is cancelled"))
         }
         Err(failure) => Err(failure),

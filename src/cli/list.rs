@@ -1,10 +1,14 @@
 //! `medusafs list` and `medusafs status`: looking, without a cluster and without a mount.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
-use crate::catalog::{Backup, Backups, Completeness, Depth};
+use crate::catalog::{Backup, Backups, Depth};
 use crate::medusa::Mode;
-use crate::model::{BackupName, JobStatus, UnixSeconds};
+use crate::model::{BackupName, Clock, JobStatus, SystemClock, UnixSeconds};
+use crate::observe::ErrorChain;
+use crate::view::{Report, Wait, World};
 
 use super::settings::Settings;
 use super::{ConfigArgs, Exit, Failure, Output};
@@ -14,7 +18,7 @@ use super::{ConfigArgs, Exit, Failure, Output};
 struct Row {
     name: String,
     mode: &'static str,
-    state: &'static str,
+    state: String,
     started: i64,
     finished: Option<i64>,
     nodes: Vec<NodeRow>,
@@ -41,17 +45,8 @@ struct Overview<'a> {
 }
 
 impl Row {
-    fn of(backup: &Backup) -> Self {
+    fn of(backup: &Backup, report: &Report) -> Self {
         let seconds = |time: UnixSeconds| time.0;
-        let (state, mut reasons) = match &backup.state {
-            Completeness::Unexamined => ("unexamined", Vec::new()),
-            Completeness::Complete if backup.damage.is_empty() => ("complete", Vec::new()),
-            Completeness::Complete => ("damaged", Vec::new()),
-            Completeness::Incomplete(reasons) => {
-                ("incomplete", reasons.iter().map(ToString::to_string).collect())
-            }
-        };
-        reasons.extend(backup.damage.iter().map(ToString::to_string));
         let nodes = backup.nodes.iter().map(|(name, node)| NodeRow {
             name: name.to_string(),
             started: node.started.0,
@@ -65,29 +60,51 @@ impl Row {
                 Mode::Full => "full",
                 Mode::Differential => "differential",
             },
-            state,
+            state: report.state().word(),
             started: backup.started.0,
             finished: backup.finished.map(seconds),
             nodes: nodes.collect(),
             files: backup.files(),
             bytes: backup.size().map(|size| size.0),
-            reasons,
+            reasons: report.error.lines().map(|line| line.trim().to_owned()).collect(),
         }
     }
+
+    fn seen(world: &World, backup: &Backup) -> Self {
+        Self::of(backup, &world.report_of_backup(&backup.name).unwrap_or_default())
+    }
+}
+
+/// This host's jobs; none if they cannot be read, which is said: they may know of a backup what the
+/// share does not tell.
+fn jobs(settings: &Settings, output: Output) -> Result<Option<Vec<JobStatus>>, Failure> {
+    let table = settings.jobs()?.table().inspect_err(|error| {
+        let why = ErrorChain(error);
+        output.remark(format!("{why}; what this host's jobs know of the backups is left out"));
+    });
+    Ok(table.ok())
+}
+
+/// What the mount would show of the same share and the same jobs.
+fn world(backups: Arc<Backups>, jobs: Option<Vec<JobStatus>>) -> World {
+    let now = SystemClock.now();
+    let jobs = Arc::new(jobs.unwrap_or_default());
+    World { backups, jobs, now, mounted: now, ..World::default() }
 }
 
 /// Lists the backups, oldest first: name, state, mode, start, end, nodes, size.
 pub(super) fn list(config: &ConfigArgs, json: bool, output: Output) -> Result<(), Failure> {
     let settings = Settings::load(config, output)?;
-    let backups = settings.catalog(Depth::All)?.backups();
-    let mut all = backups.newest_first();
+    let jobs = jobs(&settings, output)?;
+    let world = world(settings.catalog(Depth::All)?.backups(), jobs);
+    let mut all = world.backups.newest_first();
     all.reverse();
     if json {
-        let rows: Vec<_> = all.iter().map(|backup| Row::of(backup)).collect();
+        let rows: Vec<_> = all.iter().map(|backup| Row::seen(&world, backup)).collect();
         return output.json(&rows);
     }
     for backup in all {
-        let row = Row::of(backup);
+        let row = Row::seen(&world, backup);
         let finished = backup.finished.map_or_else(|| "-".to_owned(), |time| time.to_string());
         let size = backup.size().map_or_else(|| "-".to_owned(), |size| size.to_string());
         output.line(format!(
@@ -111,28 +128,43 @@ pub(super) fn status(
 ) -> Result<(), Failure> {
     let settings = Settings::load(config, output)?;
     let Some(name) = name else {
-        return overview(&settings, &settings.catalog(Depth::Latest)?.backups(), json, output);
+        return overview(&settings, json, output);
     };
     let name = BackupName::parse(name).map_err(|error| Failure::of(Exit::Usage, &error))?;
-    let backups = settings.examined(&name)?.backups();
-    let Some(backup) = backups.get(&name) else {
-        return Err(Failure::new(Exit::Unwished, format!("there is no backup {name}"))
-            .hint("`medusafs list` shows those there are"));
+    let jobs = jobs(&settings, output)?;
+    let world = world(settings.examined(&name)?.backups(), jobs);
+    let report = world.report_of_backup(&name);
+    let (Some(backup), Some(report)) = (world.stored(&name), &report) else {
+        return Err(not_stored(&name, report.as_ref()));
     };
+    let row = Row::of(backup, report);
     if json {
-        output.json(&Row::of(backup))?;
+        output.json(&row)?;
     } else {
-        show(backup, output)?;
+        show(backup, &row, output)?;
     }
-    if backup.is_good() {
-        Ok(())
-    } else {
-        Err(Failure::new(Exit::Unwished, format!("{name} is {}", Row::of(backup).state)))
+    match report.state().wait() {
+        Wait::Wished => Ok(()),
+        Wait::GoesOn | Wait::Unwished => {
+            Err(Failure::new(Exit::Unwished, format!("{name} is {}", row.state)))
+        }
     }
 }
 
-fn show(backup: &Backup, output: Output) -> Result<(), Failure> {
-    let row = Row::of(backup);
+/// Of a backup that the share has nothing of: what a job of this host says, if one was to make it.
+fn not_stored(name: &BackupName, report: Option<&Report>) -> Failure {
+    let Some(report) = report else {
+        return Failure::new(Exit::Unwished, format!("there is no backup {name}"))
+            .hint("`medusafs list` shows those there are");
+    };
+    let state = report.state().word();
+    let error = report.error.trim_end();
+    let why = if error.is_empty() { String::new() } else { format!(": {error}") };
+    Failure::new(Exit::Unwished, format!("{name} is {state}, and not on the share{why}"))
+        .hint("`medusafs jobs` shows its job")
+}
+
+fn show(backup: &Backup, row: &Row, output: Output) -> Result<(), Failure> {
     output.line(format!("{}: {}, {}", row.name, row.state, row.mode))?;
     let finished = backup.finished.map_or_else(|| "not".to_owned(), |time| time.to_string());
     output.line(format!("  started {}, finished {finished}", backup.started))?;
@@ -145,26 +177,31 @@ fn show(backup: &Backup, output: Output) -> Result<(), Failure> {
     row.reasons.iter().try_for_each(|reason| output.line(format!("  {reason}")))
 }
 
-fn overview(
-    settings: &Settings,
-    backups: &Backups,
-    json: bool,
-    output: Output,
-) -> Result<(), Failure> {
-    let table = settings.jobs()?.table().map_err(|error| Failure::of(Exit::Unwished, &error))?;
-    let running: Vec<_> = table.iter().filter(|job| job.state.outcome().is_none()).collect();
+fn overview(settings: &Settings, json: bool, output: Output) -> Result<(), Failure> {
+    let jobs = jobs(settings, output)?;
+    let are_jobs_known = jobs.is_some();
+    let catalog = settings.catalog(Depth::Latest)?;
+    let mut world = world(catalog.backups(), jobs);
+    // The newest that the share calls complete may be one that a job has found wanting.
+    let mut are_more = true;
+    while world.latest().is_none() && are_more {
+        are_more = settings.deepen(&catalog, Depth::All)?;
+        world.backups = catalog.backups();
+    }
+    let running: Vec<_> = world.jobs.iter().filter(|job| job.state.outcome().is_none()).collect();
     if json {
-        let latest = backups.latest().map(|backup| Row::of(backup));
+        let latest = world.latest().map(|backup| Row::seen(&world, backup));
         return output.json(&Overview { latest, running });
     }
-    match backups.latest() {
+    match world.latest() {
         Some(backup) => {
             output.line(format!("newest complete backup: {}, {}", backup.name, backup.started))?;
         }
         None => output.line("newest complete backup: none")?,
     }
     if running.is_empty() {
-        output.line("jobs: none runs on this host")?;
+        let says = if are_jobs_known { "none runs on this host" } else { "not known" };
+        output.line(format!("jobs: {says}"))?;
     }
     for job in running {
         output.line(format!("job {}: {}, {}", job.id, job.state, job.phase))?;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::catalog::{Catalog, CatalogError, CatalogSettings, Depth};
-use crate::cluster::Reach;
+use crate::cluster::{KnownNodes, Memory, Reach, stored_names};
 use crate::config::{Config, Sources, check_key_file, split_options};
 use crate::jobs::{AskedBy, ConfigFrom, Jobs};
 use crate::medusa::Layout;
@@ -94,12 +94,18 @@ impl Settings {
     /// The same, with what every backup holds and whether it is whole, as far as `depth` wants.
     pub(super) fn catalog(&self, depth: Depth) -> Result<Catalog, Failure> {
         let catalog = self.index()?;
+        while self.deepen(&catalog, depth)? {}
+        Ok(catalog)
+    }
+
+    /// Looks into one backup more, the newest first. True if others are left, as far as `depth`
+    /// wants.
+    pub(super) fn deepen(&self, catalog: &Catalog, depth: Depth) -> Result<bool, Failure> {
         // One at a time: a share that hangs is told from many manifests.
-        while self.asked(&catalog, move |catalog| {
+        self.asked(catalog, move |catalog| {
             let deepened = catalog.deepen(depth, 1);
             deepened.error.map_or(Ok(deepened.left > 0), Err)
-        })? {}
-        Ok(catalog)
+        })
     }
 
     /// The same, with what one backup holds and whether it is whole, if there is such a one.
@@ -110,6 +116,19 @@ impl Settings {
             self.asked(&catalog, move |catalog| catalog.examine(&name))?;
         }
         Ok(catalog)
+    }
+
+    /// What the share remembers of nodes.
+    ///
+    /// # Errors
+    ///
+    /// Exit 3 if the share does not answer, or what it answers cannot be understood.
+    pub(super) fn memory(&self, store: &Store, layout: &Layout) -> Result<Memory, Failure> {
+        let (of, layout) = (store.clone(), layout.clone());
+        let read = move || (KnownNodes::read(&of, &layout), stored_names(&of, &layout));
+        let (known, stored) = in_time(self.config.medusafs.deadline, store.path(), read)?;
+        let known = known.map_err(|error| Failure::of(Exit::Unreachable, &error))?;
+        Ok(Memory { known, stored, this_host: host_name() })
     }
 
     /// Asks the share, for `deadline` at most.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::cluster::{Claim, KnownNode, KnownNodes, Memory, RingNode, claims, stored_names};
+use crate::cluster::{Claim, KnownNode, KnownNodes, RingNode, claims};
 use crate::medusa::Layout;
 use crate::model::{Clock, Fqdn, JobId, JobKind, SystemClock};
 use crate::store::{LeaseError, LeaseName, Leases, Owner, Store};
@@ -28,13 +28,11 @@ pub(super) async fn trust_node(
     settings.must_have_cluster()?;
     settings.check_key()?;
     let (store, layout) = (settings.store()?, settings.layout()?);
-    let known = remembered(&settings, &store, &layout)?;
+    let memory = settings.memory(&store, &layout)?;
     let scope = Scope::new();
     let job = JobId::new(SystemClock.now(), JobKind::Backup, "trust")
         .map_err(|error| Failure::of(Exit::Unwished, &error))?;
     let reach = reach(&settings, job.clone(), &scope)?;
-    let stored = stored_names(&store, &layout);
-    let memory = Memory { known, stored, this_host: host_name() };
     let (findings, found) = claims(&reach, &memory).await;
     scope.close(GRACE).await;
     for finding in findings {
@@ -63,14 +61,6 @@ pub(super) async fn trust_node(
     }
     record(&settings, &store, &layout, &claim, &job)?;
     output.line(format!("{name}: recorded as {}", found_text(&claim.found)))
-}
-
-fn remembered(settings: &Settings, store: &Store, layout: &Layout) -> Result<KnownNodes, Failure> {
-    let (reading, of) = (store.clone(), layout.clone());
-    in_time(settings.config.medusafs.deadline, store.path(), move || {
-        KnownNodes::read(&reading, &of)
-    })?
-    .map_err(|error| Failure::of(Exit::Unreachable, &error))
 }
 
 /// What was, what is, and what follows from it.

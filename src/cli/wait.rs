@@ -18,6 +18,13 @@ pub(super) fn wait(path: &Path, output: Output) -> Result<(), Failure> {
                 "name a directory of a mounted tree: MOUNTPOINT/backups/NAME, MOUNTPOINT/restore/NODE",
             )
         }
+        ErrorKind::PermissionDenied => {
+            let message = format!("cannot wait for {}: {error}", path.display());
+            Failure::new(Exit::Usage, message).hint(
+                "root may look, and the group that read_group of medusafs.ini names; a mount that \
+                 an ordinary user made is his alone",
+            )
+        }
         _ => out_of_sight(path, &error),
     })?;
     let mut buffer = [0; 4096];

@@ -273,6 +273,7 @@ mod tests {
             nodes: nodes.iter().map(node).collect(),
             error: String::new(),
             withdrawn: false,
+            cause: None,
         }
     }
 

@@ -108,6 +108,7 @@ impl Jobs {
         status.state = JobState::Pending;
         status.finished = None;
         status.error.clear();
+        status.cause = None;
         for node in &mut status.nodes {
             node.state = JobState::Pending;
             if status.kind == JobKind::Restore {
@@ -305,6 +306,7 @@ impl Jobs {
                 nodes: Vec::new(),
                 error: String::new(),
                 withdrawn: false,
+                cause: None,
             };
             let request = JobRequest {
                 version: 1,

@@ -7,9 +7,9 @@ use thiserror::Error;
 use crate::cluster::{ClusterError, Finding};
 use crate::config::ConfigError;
 use crate::medusa::LayoutError;
-use crate::model::{Fqdn, JobId, JobState, ObjectKeyError};
+use crate::model::{Cause, Fqdn, JobId, JobState, ObjectKeyError};
 use crate::observe::ErrorChain;
-use crate::store::{PoolError, StoreError};
+use crate::store::{Kind, PoolError, StoreError};
 
 use super::JobsError;
 
@@ -22,6 +22,9 @@ pub(super) enum JobError {
     /// The cluster, or this host, is not fit for it; nothing was touched.
     #[error("the cluster is not fit for this, and nothing was changed")]
     Unfit(Vec<Finding>),
+    /// No node that is asked for the ring let us in; nothing was touched.
+    #[error("no node that tells the ring could be reached, and nothing was changed")]
+    Unreached(Vec<Finding>),
     /// Nodes failed at something that all must do.
     #[error("{doing} failed")]
     Nodes {
@@ -76,6 +79,9 @@ pub(super) enum JobError {
     /// The configuration is not what it was when the job was asked for.
     #[error("the configuration cannot be read")]
     Config(#[from] ConfigError),
+    /// The share, or the node that is to be restored, does not answer.
+    #[error("{0}")]
+    Silent(String),
     /// Something about this host.
     #[error("{0}")]
     Host(String),
@@ -92,7 +98,7 @@ pub(super) enum JobError {
 impl JobError {
     /// The share at `path` did not do what this host asked.
     pub(super) fn silent_share(path: &Path, error: &PoolError) -> Self {
-        Self::Host(format!(
+        Self::Silent(format!(
             "the share at {} does not answer: {error}; look whether it is mounted and its server \
              is up",
             path.display()
@@ -107,10 +113,47 @@ impl JobError {
         }
     }
 
+    /// What a script may act on.
+    pub(super) fn cause(&self) -> Option<Cause> {
+        match self {
+            Self::Busy { .. } => Some(Cause::Busy),
+            Self::Unreached(_) | Self::Silent(_) => Some(Cause::Unreachable),
+            Self::Store(error) | Self::Cluster(ClusterError::Unread(error)) => match error.kind {
+                Kind::NotFound | Kind::Unavailable | Kind::TimedOut | Kind::Overloaded => {
+                    Some(Cause::Unreachable)
+                }
+                Kind::Exists
+                | Kind::NotEmpty
+                | Kind::WrongKind
+                | Kind::Outside
+                | Kind::Denied
+                | Kind::ReadOnly
+                | Kind::Full
+                | Kind::TooLarge
+                | Kind::Unsupported
+                | Kind::Exhausted
+                | Kind::Failed => None,
+            },
+            Self::Cancelled(_)
+            | Self::Unfit(_)
+            | Self::Nodes { .. }
+            | Self::Refused(_)
+            | Self::Node { .. }
+            | Self::Unfinished { .. }
+            | Self::Layout(_)
+            | Self::Key(_)
+            | Self::Cluster(_)
+            | Self::Folder(_)
+            | Self::Config(_)
+            | Self::Host(_)
+            | Self::Died { .. } => None,
+        }
+    }
+
     /// Everything that a person needs: a sentence, then a line for each finding or node.
     pub(super) fn in_words(&self) -> String {
         let more: Vec<String> = match self {
-            Self::Unfit(findings) => {
+            Self::Unfit(findings) | Self::Unreached(findings) => {
                 let last = "`medusafs check` looks at all of this again".to_owned();
                 findings.iter().map(ToString::to_string).chain([last]).collect()
             }
@@ -128,6 +171,7 @@ impl JobError {
             | Self::Cluster(_)
             | Self::Folder(_)
             | Self::Config(_)
+            | Self::Silent(_)
             | Self::Host(_)
             | Self::Died { .. } => Vec::new(),
         };

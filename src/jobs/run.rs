@@ -71,6 +71,7 @@ pub async fn run_job(process: JobProcess) -> Result<JobState, JobsError> {
     let cancelled = CancellationToken::new();
     drop(listening.spawn(listen(process.folder.control(), cancelled.clone())));
     let (ended, cx) = take_up(&process, &board, &scope, cancelled).await;
+    let cause = ended.as_ref().err().and_then(JobError::cause);
     let (state, words) = ended.unwrap_or_else(|error| (error.state(), error.in_words()));
     listening.close(Duration::ZERO).await;
     // Agents see the end of their input, and take back what they have not finished.
@@ -83,6 +84,7 @@ pub async fn run_job(process: JobProcess) -> Result<JobState, JobsError> {
             jobs.tidy(cx.config.medusafs.undo_keep);
         }
     }
+    board.change(|status| status.cause = cause);
     board.ends(state, &last_words(&process.folder, state, words));
     board.shown().await?;
     // Afterwards: one that dies before it has ended is followed by one with the same wish.

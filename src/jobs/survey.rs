@@ -34,7 +34,8 @@ pub(super) async fn look(cx: &Context, purpose: &Purpose) -> Result<Survey, JobE
             None => cx.board.log(&finding.to_string()),
         }
     }
-    looked.fit().map_err(JobError::Unfit)
+    let against = if looked.is_reached { JobError::Unfit } else { JobError::Unreached };
+    looked.fit().map_err(against)
 }
 
 /// Has the share remember the nodes as they were found. `_cluster` keeps others from writing the

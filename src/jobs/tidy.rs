@@ -116,6 +116,7 @@ mod tests {
             nodes: nodes.iter().map(node).collect(),
             error: String::new(),
             withdrawn: false,
+            cause: None,
         }
     }
 

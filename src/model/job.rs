@@ -255,6 +255,17 @@ pub struct NodeStatus {
     pub error: Option<String>,
 }
 
+/// Why a job failed, as far as a script would do something else about it than about any failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Cause {
+    /// Another job has the cluster or the node: the same again, later, may go well.
+    Busy,
+    /// The share, every node that is asked for the ring, or the node that was to be restored could
+    /// not be reached.
+    Unreachable,
+}
+
 /// The version that this program writes into a [`JobStatus`].
 pub const STATUS_VERSION: u32 = 1;
 
@@ -297,6 +308,10 @@ pub struct JobStatus {
     /// and the job stays until that is settled.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub withdrawn: bool,
+    /// Why it failed or is held, for programs; none if it is not, or for any other reason. Statuses of
+    /// earlier versions have none.
+    #[serde(default)]
+    pub cause: Option<Cause>,
 }
 
 impl JobStatus {
@@ -321,6 +336,17 @@ mod tests {
         assert_eq!(id.as_str(), "20261122T161400Z-backup-nightly");
         assert!(JobId::parse("../../etc").is_err());
         assert!(JobId::parse(".hidden").is_err());
+    }
+
+    #[test]
+    fn a_status_of_an_earlier_version_has_no_cause() {
+        let text = r#"{"version": 1, "id": "j", "kind": "backup", "backup": "b", "node": null,
+            "state": "failed", "phase": "check", "progress": {"files_done": 0, "files_total": null,
+            "bytes_done": 0, "bytes_total": null, "bytes_new": 0}, "bytes_per_second": null,
+            "eta_seconds": null, "started": 1, "finished": 2, "unique_bytes": null, "nodes": [],
+            "error": "busy: n1"}"#;
+        let status: JobStatus = serde_json::from_str(text).unwrap();
+        assert_eq!(status.cause, None);
     }
 
     #[test]

@@ -12,7 +12,8 @@ mod token;
 
 pub use digest::{Md5, Md5ParseError};
 pub use job::{
-    JobId, JobKind, JobState, JobStatus, NodeStatus, Outcome, Phase, Progress, STATUS_VERSION,
+    Cause, JobId, JobKind, JobState, JobStatus, NodeStatus, Outcome, Phase, Progress,
+    STATUS_VERSION,
 };
 pub use name::{BackupName, Fqdn, Keyspace, NameError, NewBackupNameError, TableDirectory};
 pub use object_key::{ObjectKey, ObjectKeyError};

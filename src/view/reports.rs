@@ -313,6 +313,7 @@ mod tests {
             nodes: Vec::new(),
             error: String::new(),
             withdrawn: false,
+            cause: None,
         }
     }
 

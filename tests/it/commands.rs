@@ -3,26 +3,18 @@
 use std::fs;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use medusafs::config::BackupMode;
 use medusafs::jobs::{
     AskedBy, BackupRequest, ConfigFrom, Folder, Held, Jobs, RestoreRequest, Work,
 };
 use medusafs::model::{BackupName, Fqdn, JobState, SystemClock, UnixSeconds};
+use test_case::test_case;
 
 use crate::support::host::{Host, PROGRAM, in_namespace};
-use crate::support::mounted::{can_mount, mounted, run, serving, try_shell};
+use crate::support::mounted::{can_mount, mounted, run, serving, try_shell, until};
 use crate::support::sshd::Sshd;
 use crate::support::tree::Made;
-
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed() < Duration::from_secs(30), "never: {what}");
-        std::thread::yield_now();
-    }
-}
 
 /// Starts the program with the host's configuration.
 #[expect(clippy::disallowed_methods, reason = "the program under test, which is watched")]
@@ -102,6 +94,109 @@ fn with_backups() -> (Host, Made) {
     host.edit(&share, &format!("base_path = {base_path}\n"));
     host.edit("bucket_name = medusa", &format!("bucket_name = {bucket}"));
     (host, made)
+}
+
+/// A job's word that a backup which the share calls complete is not.
+fn found_wanting(host: &Host, name: &str) {
+    let played = Played::backup(host, name);
+    let mut status = played.folder.status().unwrap();
+    // Since the newest of them was begun.
+    status.finished = Some(UnixSeconds(1_795_100_100));
+    status.error = "n9 joined the ring while it was backed up".into();
+    status.state = JobState::Incomplete;
+    played.folder.write_status(&status).unwrap();
+}
+
+#[test]
+fn what_a_job_found_wanting_is_not_complete_for_the_command_line() {
+    let (host, _made) = with_backups();
+    let says = |arguments: &[&str]| ended(started(&host, arguments));
+    assert!(says(&["status"]).1.starts_with("newest complete backup: new,"));
+    assert_eq!(says(&["status", "new"]).0, Some(0));
+    found_wanting(&host, "new");
+    let (code, said) = says(&["status", "new"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.starts_with("new: incomplete") && said.contains("n9 joined the ring"), "{said}");
+    let (code, said) = says(&["status"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.starts_with("newest complete backup: whole,"), "{said}");
+    let listed = says(&["list"]).1;
+    assert!(listed.contains("new\tincomplete\t") && listed.contains("old\tcomplete\t"), "{listed}");
+    found_wanting(&host, "whole");
+    found_wanting(&host, "old");
+    assert!(says(&["status"]).1.starts_with("newest complete backup: none\n"));
+    assert!(says(&["status", "--json"]).1.starts_with(r#"{"latest":null,"#));
+}
+
+#[test]
+fn a_backup_that_only_a_job_knows_is_told_by_what_the_job_says() {
+    let (host, _made) = with_backups();
+    let played = Played::backup(&host, "nightly");
+    let (code, said) = ended(started(&host, &["status", "nightly"]));
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("nightly is running, and not on the share"), "{said}");
+    played.shows(JobState::Failed);
+    let (_, said) = ended(started(&host, &["status", "nightly"]));
+    assert!(said.contains("nightly is failed, and not on the share"), "{said}");
+    let (code, said) = ended(started(&host, &["status", "nothing"]));
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("there is no backup nothing"), "{said}");
+}
+
+#[test]
+fn where_the_jobs_cannot_be_read_the_share_alone_is_looked_at_with_a_remark() {
+    let (host, _made) = with_backups();
+    let own = fs::read_to_string(host.path("medusafs.ini")).unwrap();
+    host.write("medusafs.ini", &own.replace("/state\n", "/key\n"));
+    for arguments in [&["list"][..], &["status"], &["status", "new"]] {
+        let output = host.medusafs(arguments);
+        let remarks = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {remarks}");
+        assert_eq!(remarks.lines().count(), 1, "{arguments:?}: {remarks}");
+        assert!(remarks.contains("key/jobs") && remarks.contains("left out"), "{remarks}");
+    }
+    let said = String::from_utf8(host.medusafs(&["status"]).stdout).unwrap();
+    assert!(said.contains("complete backup: new,") && said.contains("jobs: not known"), "{said}");
+}
+
+/// A file system whose server never says a word, mounted on a directory of the store.
+#[test_case(".medusafs"; "what is remembered")]
+#[test_case("index/latest_backup"; "what is stored")]
+fn a_share_that_stops_after_it_was_opened_holds_no_command_up(directory: &str) {
+    if !can_mount() {
+        return;
+    }
+    let host = Host::new();
+    let root = host.directory.path().display();
+    let at = host.path("share/medusa").join(directory);
+    fs::create_dir_all(&at).unwrap();
+    for command in ["check", "trust --node n1"] {
+        let output = in_namespace(&format!(
+            "exec 3<>/dev/fuse
+            mount -i -t fuse -o fd=3,rootmode=40000,user_id=0,group_id=0 silent {at}
+            timeout 20 {PROGRAM} {command} -c {root}/medusa.ini -o deadline=1s 3>&-",
+            at = at.display()
+        ));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(3), "{command}: {said}");
+        assert!(said.contains("did not answer within 1 s"), "{command}: {said}");
+    }
+}
+
+#[test]
+fn whoever_may_not_look_is_told_who_may() {
+    if !can_mount() {
+        return;
+    }
+    let output = in_namespace(&format!(
+        "mount -t tmpfs ours /mnt; chmod 755 /mnt; install {PROGRAM} /mnt/medusafs
+        mkdir -p /mnt/tree/backups/nightly/.medusa; chmod 750 /mnt/tree/backups
+        setpriv --reuid=65534 --regid=65534 --clear-groups \
+            /mnt/medusafs wait /mnt/tree/backups/nightly"
+    ));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("read_group") && !said.contains("mount again"), "{said}");
 }
 
 #[test]

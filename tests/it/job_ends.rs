@@ -6,8 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use medusafs::medusa::Layout;
+use medusafs::store::{LeaseName, Leases, Owner, Store};
+
 use crate::support::host::{Host, PROGRAM};
-use crate::support::mounted::{can_mount, run};
+use crate::support::mounted::{can_mount, run, until};
 
 fn words(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
@@ -27,26 +30,6 @@ fn is_job(path: &Path) -> bool {
     !path.file_name().unwrap().to_string_lossy().starts_with('.')
 }
 
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed() < Duration::from_secs(30), "never: {what}");
-        std::thread::yield_now();
-    }
-}
-
-/// Resumes a job that has ended. The process that has shown its end is there a moment longer.
-fn resume(host: &Host, job: &str) -> Output {
-    let mut resumed = host.medusafs(&["resume", job]);
-    until("the job's process has gone", || {
-        if resumed.status.code() == Some(4) {
-            resumed = host.medusafs(&["resume", job]);
-        }
-        resumed.status.code() != Some(4)
-    });
-    resumed
-}
-
 #[expect(clippy::disallowed_methods, reason = "the program under test, which is watched")]
 fn begin(host: &Host, name: &str) -> Child {
     Command::new("timeout")
@@ -64,7 +47,7 @@ fn a_backup_whose_cluster_cannot_be_reached_fails_at_once_and_holds_nothing() {
         let begun = Instant::now();
         let output = host.medusafs(&["backup", name]);
         let said = words(&output);
-        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert_eq!(output.status.code(), Some(3), "{said}");
         assert!(said.contains("127.255.255.254") && said.contains("medusafs check"), "{said}");
         assert!(!said.contains("busy"), "{said}");
         assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
@@ -73,17 +56,34 @@ fn a_backup_whose_cluster_cannot_be_reached_fails_at_once_and_holds_nothing() {
 }
 
 #[test]
+fn a_backup_whose_cluster_another_host_has_is_told_by_its_exit_code() {
+    let host = Host::new();
+    let store = Store::open(&host.path("share/medusa")).unwrap();
+    let leases = Leases::new(store, Layout::new(None).unwrap().leases().unwrap());
+    let owner = Owner { host: "other".into(), pid: 1, job: None, purpose: "backup theirs".into() };
+    let lease = leases.acquire(&LeaseName::Cluster, &owner, |_| false).unwrap();
+    let output = host.medusafs(&["backup", "one"]);
+    let said = words(&output);
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    assert!(said.contains("backup theirs"), "{said}");
+    let jobs = String::from_utf8(host.medusafs(&["jobs", "--json"]).stdout).unwrap();
+    assert!(jobs.contains(r#""cause":"busy""#), "{jobs}");
+    lease.release().unwrap();
+    assert_eq!(host.medusafs(&["backup", "two"]).status.code(), Some(3));
+}
+
+#[test]
 fn a_job_whose_share_is_not_there_says_what_it_left_and_what_settles_it() {
     let host = Host::new();
-    assert_eq!(host.medusafs(&["backup", "one"]).status.code(), Some(1));
+    assert_eq!(host.medusafs(&["backup", "one"]).status.code(), Some(3));
     let folder = folder(&host);
     let job = folder.file_name().unwrap().to_str().unwrap();
     let mut journal = fs::read_to_string(folder.join("journal")).unwrap();
     journal.push_str("{\"snapshot_begins\":{\"node\":\"n1\",\"tag\":\"medusafs-x\"}}\n");
     fs::write(folder.join("journal"), journal).unwrap();
     fs::rename(host.path("share"), host.path("elsewhere")).unwrap();
-    let resumed = resume(&host, job);
-    assert_eq!(resumed.status.code(), Some(1));
+    let resumed = host.medusafs(&["resume", job]);
+    assert_eq!(resumed.status.code(), Some(3));
     let said = words(&resumed);
     let left = format!("n1 may still have the snapshot medusafs-x: `medusafs resume {job}` clears");
     assert!(said.contains(&left), "{said}");
@@ -113,7 +113,7 @@ fn a_failed_backup_that_is_resumed_says_why_it_failed_and_not_that_it_died() {
     let folder = folder(&host);
     let job = folder.file_name().unwrap().to_str().unwrap();
     for _ in 0..2 {
-        let resumed = resume(&host, job);
+        let resumed = host.medusafs(&["resume", job]);
         assert_eq!(resumed.status.code(), Some(1), "{}", words(&resumed));
         let error = fs::read_to_string(folder.join("error")).unwrap();
         assert!(error.contains("127.255.255.254"), "{error}");
@@ -168,7 +168,7 @@ fn a_mount_brings_a_job_to_its_end_whose_process_dies_while_it_looks() {
 #[test]
 fn a_job_whose_process_dies_again_and_again_is_left_to_a_person() {
     let host = Host::new();
-    assert_eq!(host.medusafs(&["backup", "one"]).status.code(), Some(1));
+    assert_eq!(host.medusafs(&["backup", "one"]).status.code(), Some(3));
     let folder = folder(&host);
     let status = folder.join("status.json");
     let ended = fs::read_to_string(&status).unwrap();
@@ -188,7 +188,7 @@ fn a_job_whose_process_dies_again_and_again_is_left_to_a_person() {
     assert!(error.contains(&format!("`medusafs resume {job}` tries once more")), "{error}");
     // What was cancelled before is wanted again.
     fs::write(folder.join("control/cancel"), "by a person").unwrap();
-    let resumed = resume(&host, job);
+    let resumed = host.medusafs(&["resume", job]);
     assert_eq!(resumed.status.code(), Some(1));
     assert!(words(&resumed).contains("nothing had been begun on any node"), "{}", words(&resumed));
     assert!(!folder.join("control/cancel").exists());

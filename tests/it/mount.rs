@@ -11,7 +11,9 @@ use medusafs::model::JobState;
 use test_case::test_case;
 
 use crate::support::host::in_namespace;
-use crate::support::mounted::{Mounted, can_mount, mounted, run, serving, shell, start, try_shell};
+use crate::support::mounted::{
+    Mounted, can_mount, mounted, run, serving, shell, start, try_shell, until,
+};
 use crate::support::tree::{EMPTY, Made, ORDERS, job};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_medusafs");
@@ -404,15 +406,6 @@ fn a_hostile_store_neither_leads_outside_nor_stops_the_mount() {
 fn spawn(program: &str, arguments: &[&str]) -> std::process::Child {
     let mut command = Command::new(program);
     command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
-}
-
-/// Looks until it is so, for half a minute.
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed() < Duration::from_secs(30), "never: {what}");
-        std::thread::yield_now();
-    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use crate::agent::protocol::PlanFacts;
 use crate::agent::restore::{Order, OtherKeyspaces};
 use crate::cluster::{Purpose, Reached, Survey};
 use crate::config::RestorePolicy;
-use crate::model::{ByteSize, JobState, Phase};
+use crate::model::{ByteSize, Cause, JobState, Phase};
 
 use super::finish::{finish, swap};
 use super::hold::{Held, VOID, until_accepted, wait_out};
@@ -41,7 +41,10 @@ pub(in crate::jobs) async fn run(
             match held_if_busy(restore(cx, request, seen).await, was_held)? {
                 Went::Ended(state, words) => return Ok((state, words)),
                 Went::PlanIsVoid => continue,
-                Went::Nowhere(busy) => Some(busy),
+                Went::Nowhere(busy) => {
+                    cx.board.change(|status| status.cause = Some(Cause::Busy));
+                    Some(busy)
+                }
             }
         } else {
             // Nothing is kept open while a person thinks.
@@ -49,6 +52,7 @@ pub(in crate::jobs) async fn run(
             accepted.is_some().then(|| VOID.to_owned())
         };
         accepted = Some(until_accepted(cx, &plan, why).await?);
+        cx.board.change(|status| status.cause = None);
         was_held = true;
     }
 }
@@ -87,7 +91,7 @@ async fn see(cx: &Context, request: &RestoreRequest) -> Result<Seen, JobError> {
         .reached
         .get(&request.node)
         .cloned()
-        .ok_or_else(|| JobError::Host(format!("{} could not be reached", request.node)))?;
+        .ok_or_else(|| JobError::Silent(format!("{} could not be reached", request.node)))?;
     let snapshot = snapshot::read(cx, &request.backup, &request.source).await?;
     let mut order = order(cx, request);
     let facts = cx.unless_cancelled(target.agent.restore_plan(&order)).await??;

@@ -127,6 +127,7 @@ impl Restores {
             nodes: Vec::new(),
             error: String::new(),
             withdrawn: false,
+            cause: None,
         };
         self.jobs.send_modify(|jobs| Arc::make_mut(jobs).push(job));
     }

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use medusafs::fuse::{FuseError, Mount, MountSettings};
 use tempfile::TempDir;
@@ -84,6 +85,15 @@ pub(crate) fn start(
 )]
 pub(crate) fn run(program: &str, arguments: &[&str]) -> Output {
     Command::new("timeout").arg("30").arg(program).args(arguments).output().unwrap()
+}
+
+/// Looks until it is so, for half a minute.
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "never: {what}");
+        std::thread::yield_now();
+    }
 }
 
 /// Runs a shell's line with `$T` for the tree, and returns what it said; it must succeed.

@@ -186,6 +186,7 @@ pub(crate) fn job(name: &str, state: JobState) -> JobStatus {
         nodes: Vec::new(),
         error: String::new(),
         withdrawn: false,
+        cause: None,
     }
 }
 
