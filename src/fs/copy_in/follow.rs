@@ -16,6 +16,7 @@ use super::RestoreOrder;
 use super::copies::{Copies, HOST, Inner, Stage, live_restores};
 use super::desk::{Staged, Top};
 use super::journal::Line;
+use super::keeper::Keeper;
 
 /// What is to be done next for a set.
 enum Next {
@@ -350,11 +351,11 @@ impl Copies {
     /// Writes down all that has happened so far: before the mount ends.
     pub async fn sync_journal(&self) {
         let _turn = self.inner.writing.lock().await;
+        let Keeper::Here(journal) = self.inner.keeper.borrow().clone() else { return };
         let lines = std::mem::take(&mut self.inner.desk.lock().outbox);
         if lines.is_empty() {
             return;
         }
-        let journal = self.inner.journal.clone();
         let doing = "to write down what was copied";
         let written = self.inner.host.run(HOST, doing, move || journal.write(&lines)).await;
         // What is not written down is copied again after a restart: nothing is lost but time.

@@ -220,18 +220,32 @@ impl CopyDesk {
 
     /// As after a restart of the mount, jobs living on.
     pub(crate) fn over(shelf: Shelf, state_dir: &Path, restores: Arc<Restores>) -> Self {
+        Self::with(shelf, state_dir, restores, |parts| Copies::open(parts).unwrap())
+    }
+
+    /// On a mount that is read-only.
+    pub(crate) fn looking(shelf: Shelf, state_dir: &Path, restores: Arc<Restores>) -> Self {
+        Self::with(shelf, state_dir, restores, Copies::look)
+    }
+
+    fn with(
+        shelf: Shelf,
+        state_dir: &Path,
+        restores: Arc<Restores>,
+        open: impl FnOnce(CopyParts) -> Copies,
+    ) -> Self {
         let memory = Arc::new(Memory(shelf));
         let clock = Arc::new(HandClock::at(UnixSeconds(1000)));
         let scope = Scope::new();
-        let parts = CopyParts {
+        let copies = open(CopyParts {
             stored: Arc::clone(&memory) as Arc<dyn Stored>,
             work: Arc::clone(&restores) as Arc<dyn RestoreWork>,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             scope: scope.clone(),
             upkeep: Upkeep::default(),
             state_dir: state_dir.to_owned(),
-        };
-        let copies = Copies::open(parts).unwrap();
+            mountpoint: "/mnt/medusa".into(),
+        });
         Self { copies, memory, restores, clock, scope }
     }
 
