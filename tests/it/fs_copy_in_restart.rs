@@ -101,6 +101,15 @@ async fn after_a_restart_a_set_of_a_backup_that_is_gone_is_empty() {
     shelf.snapshots.remove(&of);
     let desk = begun(shelf, state.path(), restores).await;
     assert_eq!(desk.state("node1"), "empty");
+
+    // Nor does it stand before what is copied there next, after another restart.
+    let of = snapshot("diff1", "node1");
+    assert!(Copy::new(&desk, Tool::Cp, &of).all().await.is_empty());
+    until("its job", || desk.copies.set(&place("node1")).is_some_and(|s| s.job.is_some())).await;
+    let restores = Arc::clone(&desk.restores);
+    let desk = begun(ended(desk).await, state.path(), restores).await;
+    assert!(!desk.copies.children(&place("node1")).is_empty());
+    assert!(desk.copies.set(&place("node1")).is_some_and(|set| set.job.is_some()));
 }
 
 #[tokio::test]

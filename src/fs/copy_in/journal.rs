@@ -152,7 +152,7 @@ impl Journal {
     }
 
     /// Every set that is written down. A line that cannot be read ends its journal: what follows
-    /// a torn one is not sure.
+    /// a torn one is not sure, and goes, so that what comes next does not stand behind it.
     pub(super) fn read(&self) -> Result<Vec<Recalled>, JournalError> {
         let wrong = |source| JournalError { path: self.directory.clone(), source };
         let mut recalled = Vec::new();
@@ -165,7 +165,7 @@ impl Journal {
                 _ => None,
             });
             if let Some(top) = top {
-                let found = File::open(entry.path()).and_then(|file| read_one(top, file));
+                let found = read_one(top, &entry.path());
                 recalled.push(found.map_err(|source| JournalError { path: entry.path(), source })?);
             }
         }
@@ -173,28 +173,51 @@ impl Journal {
     }
 }
 
-fn read_one(top: Top, file: File) -> io::Result<Recalled> {
-    let mut found = Recalled { top, uid: 0, gid: 0, records: Vec::new(), job: None, cleared: None };
-    for line in BufReader::new(file).split(b'\n') {
-        let line = line?;
-        let parsed =
-            if line.len() > LONGEST_LINE { None } else { serde_json::from_slice(&line).ok() };
-        match parsed {
-            Some(Line::Began { version: Line::VERSION, uid, gid }) => {
-                (found.uid, found.gid) = (uid, gid);
-            }
-            Some(Line::File(record)) => found.records.push(record),
-            Some(Line::Job(id)) => found.job = Some(id),
-            Some(Line::Unbegun) => found.job = None,
-            Some(Line::Cleared(id)) => found.cleared = Some(id),
-            Some(Line::Began { .. } | Line::Forgotten) | None => break,
-        }
+impl Recalled {
+    /// Nothing but what was cleared away: such a journal has nothing to be forgotten.
+    pub(super) fn is_receipt(&self) -> bool {
+        self.cleared.is_some() && self.records.is_empty() && self.job.is_none()
     }
-    Ok(found)
+
+    /// Adds what a line tells; false for one that cannot be read.
+    fn add(&mut self, line: &[u8]) -> bool {
+        let line = line.strip_suffix(b"\n").filter(|line| line.len() <= LONGEST_LINE);
+        match line.and_then(|line| serde_json::from_slice(line).ok()) {
+            Some(Line::Began { version: Line::VERSION, uid, gid }) => {
+                (self.uid, self.gid) = (uid, gid);
+            }
+            Some(Line::File(record)) => self.records.push(record),
+            Some(Line::Job(id)) => self.job = Some(id),
+            Some(Line::Unbegun) => self.job = None,
+            Some(Line::Cleared(id)) => self.cleared = Some(id),
+            Some(Line::Began { .. } | Line::Forgotten) | None => return false,
+        }
+        true
+    }
+}
+
+fn read_one(top: Top, path: &Path) -> io::Result<Recalled> {
+    let mut found = Recalled { top, uid: 0, gid: 0, records: Vec::new(), job: None, cleared: None };
+    let file = OpenOptions::new().read(true).append(true).open(path)?;
+    let (mut reader, mut line, mut sure) = (BufReader::new(&file), Vec::new(), 0_u64);
+    loop {
+        line.clear();
+        let read = reader.read_until(b'\n', &mut line)?;
+        if read == 0 {
+            return Ok(found);
+        }
+        if !found.add(&line) {
+            file.set_len(sure)?;
+            return Ok(found);
+        }
+        sure = sure.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use test_case::test_case;
+
     use super::*;
     use crate::staging::Content;
 
@@ -225,6 +248,21 @@ mod tests {
         assert_eq!((found[0].uid, found[0].records.len()), (7, 1));
         journal.write(&[(top, Line::Forgotten)]).unwrap();
         assert!(journal.read().unwrap().is_empty());
+    }
+
+    #[test_case(4; "in the middle of a line")]
+    #[test_case(1; "before its end")]
+    fn what_is_written_after_a_tear_is_read_again(torn: usize) {
+        let directory = tempfile::tempdir().unwrap();
+        let journal = opened(directory.path());
+        let top = Top::Node(Fqdn::parse("node1").unwrap());
+        journal.write(&[(top.clone(), line("a")), (top.clone(), line("b"))]).unwrap();
+        let path = journal.path(&top);
+        let bytes = fs::read(&path).unwrap();
+        fs::write(&path, &bytes[..bytes.len() - torn]).unwrap();
+        journal.read().unwrap();
+        journal.write(&[(top, line("c"))]).unwrap();
+        assert_eq!(journal.read().unwrap()[0].records.len(), 2, "a and c");
     }
 
     #[test]

@@ -26,11 +26,16 @@ impl Copies {
             let mut desk = self.inner.desk.lock();
             let recalled = std::mem::take(&mut *self.inner.to_recall.lock());
             for found in recalled {
+                let is_receipt = found.is_receipt();
                 if let (Top::Node(node), Some(job)) = (&found.top, found.cleared) {
                     desk.cleared.insert(node.clone(), job);
                 }
                 let set = Set::recall(node_of(&found.top), snapshots.clone(), found.records);
                 if set.is_blank() {
+                    // What is copied there next is another set, also for the one after a restart.
+                    if !is_receipt {
+                        desk.forget(&found.top);
+                    }
                     continue;
                 }
                 let lines = desk.outbox.len();
