@@ -15,6 +15,7 @@ use crate::model::JobId;
 use crate::model::JobKind;
 use crate::model::JobState;
 use crate::model::JobStatus;
+use crate::model::Phase;
 use crate::observe::ErrorChain;
 use crate::staging::Asked;
 use crate::staging::Need;
@@ -201,12 +202,7 @@ impl Copies {
         let jobs = self.jobs();
         let told = {
             let mut desk = self.inner.desk.lock();
-            if desk.get(top).is_none() && self.is_to_be_recalled(top) {
-                return Err(FsError::Busy(format!(
-                    "{top} was copied into before medusafs was restarted, and the store's backups \
-                     are still being read: try again in a moment"
-                )));
-            }
+            self.is_recalled(&desk, top)?;
             let own = desk.get(top).and_then(|staged| staged.job.clone());
             let target = match desk.get(top) {
                 Some(staged) => staged.target(top),
@@ -299,10 +295,10 @@ impl Copies {
         {
             return Ok(());
         }
-        let limit = until.saturating_duration_since(Instant::now());
-        let (asked, later) = (job.clone(), job.clone());
         match intent {
             Intent::Write => {
+                let limit = until.saturating_duration_since(Instant::now());
+                let (asked, later) = (job.clone(), job.clone());
                 // The turn goes with the work: as long as it is not sure what the job was told,
                 // nobody tells it anything else.
                 let touch = move |inner: &Inner| {
@@ -321,23 +317,34 @@ impl Copies {
                     staged.is_touched = true;
                 }
             }
-            Intent::Remove => {
-                let (uid, pid, program) = (caller.uid, caller.pid, caller.program());
-                tracing::info!(%top, %job, uid, pid, program, "what was copied is taken back");
-                let why = format!(
-                    "what was copied to {top} was removed by user {uid} ({program}, pid {pid})"
-                );
-                let cancel = move |inner: &Inner| {
-                    inner.work.cancel(&asked, &why)?;
-                    Ok(turn)
-                };
-                let note = move |inner: &Inner, _turn| {
-                    inner.desk.lock().taken_back.insert(later);
-                };
-                let _turn = self.on_host_or_back(limit, "to cancel a job", cancel, note).await?;
-                self.inner.desk.lock().taken_back.insert(job);
-            }
+            Intent::Remove => self.take_back(caller, top, job, until, turn).await?,
         }
+        Ok(())
+    }
+
+    /// Asks a job to take back what it did: what it stands on is removed. `turn` goes with the work.
+    pub(super) async fn take_back<T: Send + 'static>(
+        &self,
+        caller: Caller,
+        top: &Top,
+        job: JobId,
+        until: Instant,
+        turn: T,
+    ) -> Result<(), FsError> {
+        let (uid, pid, program) = (caller.uid, caller.pid, caller.program());
+        tracing::info!(%top, %job, uid, pid, program, "a restore is taken back");
+        let why = format!("taken back by a removal in {top}, by user {uid} ({program}, pid {pid})");
+        let (asked, later) = (job.clone(), job.clone());
+        let cancel = move |inner: &Inner| {
+            inner.work.cancel(&asked, &why)?;
+            Ok(turn)
+        };
+        let note = move |inner: &Inner, _turn| {
+            inner.desk.lock().taken_back.insert(later);
+        };
+        let limit = until.saturating_duration_since(Instant::now());
+        let _turn = self.on_host_or_back(limit, "to cancel a job", cancel, note).await?;
+        self.inner.desk.lock().taken_back.insert(job);
         Ok(())
     }
 
@@ -367,9 +374,15 @@ pub(super) fn stage(jobs: &[JobStatus], id: &JobId) -> Stage {
     let Some(job) = jobs.iter().find(|job| job.id == *id) else { return Stage::Open };
     match job.state {
         _ if job.state.outcome().is_some() => Stage::Ended,
+        // It is taken up again, to be undone or gone on with.
+        JobState::Pending if has_stopped(job.phase) => Stage::Stopping,
         JobState::Stopping | JobState::Placing | JobState::Starting => Stage::Stopping,
         _ => Stage::Open,
     }
+}
+
+fn has_stopped(phase: Phase) -> bool {
+    matches!(phase, Phase::Stop | Phase::Place | Phase::Start | Phase::Check | Phase::Clean)
 }
 
 /// The restores of `node` that are not over.

@@ -3,8 +3,10 @@
 use crate::model::JobId;
 use crate::staging::Set;
 
+use super::FsError;
 use super::copies::{Copies, node_of};
-use super::desk::Top;
+use super::desk::{Desk, Top};
+use super::journal::Recalled;
 
 /// Why such a restore is never the plain case.
 const RESTARTED: &str = "medusafs was restarted since the files were copied";
@@ -57,11 +59,15 @@ impl Copies {
         }
     }
 
-    pub(super) fn is_to_be_recalled(&self, top: &Top) -> bool {
-        self.inner
-            .to_recall
-            .lock()
-            .iter()
-            .any(|found| found.top == *top && !found.records.is_empty())
+    /// Whether what was copied there before a restart is known again.
+    pub(super) fn is_recalled(&self, desk: &Desk, top: &Top) -> Result<(), FsError> {
+        let waits = |found: &Recalled| found.top == *top && !found.records.is_empty();
+        if desk.get(top).is_none() && self.inner.to_recall.lock().iter().any(waits) {
+            return Err(FsError::Busy(format!(
+                "{top} was copied into before medusafs was restarted, and the store's backups are \
+                 still being read: try again in a moment"
+            )));
+        }
+        Ok(())
     }
 }
