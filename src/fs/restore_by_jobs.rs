@@ -155,7 +155,9 @@ impl RestoreWork for ByJobs {
         let doing = format!("cannot undo {job}");
         let folder = self.jobs.folder(job).map_err(failed(&doing))?;
         if folder.is_alive() {
-            return Err(FsError::Busy(format!("job {job} is being done")));
+            return Err(FsError::Busy(format!(
+                "the process of job {job} is still there: try again when it has ended"
+            )));
         }
         folder.control().undo().map_err(failed(&doing))?;
         self.jobs.reopen(&folder).map_err(failed(&doing))
@@ -230,6 +232,21 @@ mod tests {
         assert!(matches!(doing.commit(&second, "abc"), Err(FsError::Busy(_))));
         moves_to(&doing, &third, JobState::Done);
         doing.commit(&second, "abc").unwrap();
+    }
+
+    #[test]
+    fn nothing_is_undone_while_the_process_of_the_job_is_there() {
+        let state = tempfile::tempdir().unwrap();
+        let doing = by_jobs(state.path());
+        let job = doing.begin_restore(&order("n1")).unwrap();
+        moves_to(&doing, &job, JobState::Done);
+        let folder = doing.jobs.folder(&job).unwrap();
+        let held = folder.hold().unwrap();
+        assert!(matches!(doing.undo(&job), Err(FsError::Busy(_))));
+        assert_eq!(folder.control().wish(), None);
+        drop(held);
+        doing.undo(&job).unwrap();
+        assert_eq!(folder.control().wish().as_deref(), Some("undo"));
     }
 
     #[test]

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use medusafs::fs::{CopyIn, FsError, StagedParent};
 use medusafs::model::{JobState, Phase};
-use medusafs::view::Area;
+use medusafs::view::{Area, ControlFile};
 
-use super::support::copy_desk::{CopyDesk, ROOT, Told, until};
+use super::support::copy_desk::{CopyDesk, ROOT, Told, place, until};
 use super::support::copy_tools::{Copy, Tool};
 use super::support::copying::snapshot;
 
@@ -65,4 +65,19 @@ async fn a_directory_that_holds_something_is_not_removed_and_its_restore_goes_on
         assert!(matches!(refused, Err(FsError::NotEmpty)), "{name}: {refused:?}");
     }
     assert_eq!(cancels(&desk), 0, "{:?}", desk.restores.told.borrow());
+}
+
+#[tokio::test]
+async fn an_undo_right_after_the_end_waits_for_the_process_to_end() {
+    let state = tempfile::tempdir().unwrap();
+    let desk = CopyDesk::new(state.path());
+    desk.restores.add_job("20261101T000000Z-restore-node1", "node1", JobState::Done);
+    desk.restores.is_still_there_once();
+    desk.copies.told(ROOT, &place("node1"), ControlFile::Undo, "1").await.unwrap();
+    assert_eq!(*desk.restores.told.borrow(), [Told::Undo]);
+    // One that is at work is not waited for.
+    desk.restores.moves_to(JobState::Placing);
+    desk.restores.is_still_there_once();
+    let refused = desk.copies.told(ROOT, &place("node1"), ControlFile::Undo, "1").await;
+    assert!(matches!(refused, Err(FsError::Busy(_))), "{refused:?}");
 }

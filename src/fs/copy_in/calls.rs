@@ -387,9 +387,7 @@ impl CopyIn for Copies {
         }
         self.wait_for_beginning(&top, a_call_from_now()).await?;
         match (file, self.job_of(&top)) {
-            (ControlFile::Undo, Some((job, _))) => {
-                self.tell(caller, file, job, value.to_owned()).await
-            }
+            (ControlFile::Undo, Some(job)) => self.undo(job).await,
             (ControlFile::Cancel | ControlFile::Commit, Some((job, stage)))
                 if stage != Stage::Ended =>
             {

@@ -24,7 +24,7 @@ use super::FsError;
 use super::StagedEntry;
 use super::StagedHandle;
 use super::StagedParent;
-use super::copies::{Copies, MOST_QUESTIONS, Stage, circle, live_restores};
+use super::copies::{Copies, Inner, MOST_QUESTIONS, Stage, circle, live_restores};
 use super::desk::{Desk, Intent, Open, Top};
 use super::in_time::CALL;
 use super::journal::Line;
@@ -34,6 +34,8 @@ pub(super) fn a_call_from_now() -> Instant {
     Instant::now() + CALL
 }
 
+/// So often an undo is asked for again, while the process of the job is still there.
+const UNDO_AGAIN: Duration = Duration::from_millis(50);
 /// Whoever copies goes on in what he has made sooner than this.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(45);
 
@@ -309,9 +311,24 @@ impl Copies {
         );
         self.on_host(CALL, "to tell a job", move |inner| match file {
             ControlFile::Cancel => inner.work.cancel(&job, &why),
-            ControlFile::Undo => inner.work.undo(&job),
             _ => inner.work.commit(&job, &value),
         })
         .await
+    }
+
+    /// Puts back what a restore has set aside. A job shows its end a moment before its process has
+    /// ended: that moment is waited for.
+    pub(super) async fn undo(&self, (job, stage): (JobId, Stage)) -> Result<(), FsError> {
+        let until = a_call_from_now();
+        loop {
+            let (limit, asked) = (until.saturating_duration_since(Instant::now()), job.clone());
+            let undo = move |inner: &Inner| inner.work.undo(&asked);
+            let told = self.on_host(limit, "to undo a restore", undo).await;
+            let again = Instant::now() + UNDO_AGAIN;
+            if stage != Stage::Ended || !matches!(told, Err(FsError::Busy(_))) || again >= until {
+                return told;
+            }
+            tokio::time::sleep_until(again).await;
+        }
     }
 }

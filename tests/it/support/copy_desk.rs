@@ -75,6 +75,7 @@ pub(crate) struct Restores {
     pub(crate) jobs: watch::Sender<Arc<Vec<JobStatus>>>,
     begun: Mutex<u32>,
     fails: AtomicBool,
+    is_still_there: AtomicBool,
 }
 
 impl Restores {
@@ -84,6 +85,7 @@ impl Restores {
             jobs: watch::Sender::new(Arc::default()),
             begun: Mutex::new(0),
             fails: AtomicBool::new(false),
+            is_still_there: AtomicBool::new(false),
         })
     }
 
@@ -94,6 +96,11 @@ impl Restores {
     /// The next time it is asked for something that takes a disk, the disk fails.
     pub(crate) fn fail_once(&self) {
         self.fails.store(true, Ordering::SeqCst);
+    }
+
+    /// The next undo finds the process of its job still there.
+    pub(crate) fn is_still_there_once(&self) {
+        self.is_still_there.store(true, Ordering::SeqCst);
     }
 
     fn disk(&self) -> Result<(), FsError> {
@@ -172,6 +179,9 @@ impl RestoreWork for Restores {
     }
 
     fn undo(&self, _job: &JobId) -> Result<(), FsError> {
+        if self.is_still_there.swap(false, Ordering::SeqCst) {
+            return Err(FsError::Busy("its process is still there".to_owned()));
+        }
         self.say(Told::Undo);
         Ok(())
     }
