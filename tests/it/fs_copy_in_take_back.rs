@@ -81,3 +81,15 @@ async fn an_undo_right_after_the_end_waits_for_the_process_to_end() {
     let refused = desk.copies.told(ROOT, &place("node1"), ControlFile::Undo, "1").await;
     assert!(matches!(refused, Err(FsError::Busy(_))), "{refused:?}");
 }
+
+#[tokio::test]
+async fn the_names_of_a_restore_that_ends_while_it_is_being_begun_disappear_too() {
+    let state = tempfile::tempdir().unwrap();
+    let desk = CopyDesk::new(state.path());
+    // No news of it comes later: the set is not its own yet when it ends.
+    desk.restores.add_job("20261121T000000Z-restore-node1", "node1", JobState::Done);
+    let copy = Copy::new(&desk, Tool::Cp, &snapshot("diff1", "node1"));
+    assert!(copy.all().await.is_empty());
+    until("an empty directory", || desk.copies.children(&copy.below).is_empty()).await;
+    assert_eq!((desk.state("node1").as_str(), desk.begun().len()), ("done", 1));
+}

@@ -151,9 +151,12 @@ impl RestoreWork for Restores {
             *begun
         };
         let id = format!("2026112{number}T000000Z-restore-{}", order.target);
-        self.add_job(&id, order.target.as_str(), JobState::Staging);
+        let job = JobId::parse(&id).unwrap();
+        if !self.jobs.borrow().iter().any(|known| known.id == job) {
+            self.add_job(&id, order.target.as_str(), JobState::Staging);
+        }
         self.say(Told::Begin(order.clone()));
-        Ok(JobId::parse(&id).unwrap())
+        Ok(job)
     }
 
     fn is_touched(&self, _job: &JobId) -> Result<(), FsError> {
