@@ -5,6 +5,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::catalog::{Catalog, CatalogSettings};
 use crate::config::{BackupMode, BackupPolicy, Config, Group, Passthrough, RestorePolicy, Sources};
@@ -29,6 +30,10 @@ use super::{Exit, Failure, MountArgs, Output, environment};
 
 /// Manifests may take what is left of `memory` beside this, for everything else.
 const BESIDE_MANIFESTS: u64 = 30 << 20;
+/// How long the mount before this one may take to end, after its tree has gone.
+const LAST_MOUNT_ENDS: Duration = Duration::from_secs(2);
+/// How long the end of a mount waits for this host's disk.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(5);
 
 /// Mounts, and returns when the tree answers; in the foreground, when it is unmounted.
 pub(super) fn mount(args: &MountArgs, output: Output) -> Result<(), Failure> {
@@ -156,9 +161,13 @@ async fn serve(
     says_ready: bool,
 ) -> Result<(), Failure> {
     let scope = Scope::new();
-    let fs = Arc::new(file_system(told, &scope)?);
+    let (fs, copies) = file_system(told, &scope)?;
+    let fs = Arc::new(fs);
     // The first look, so that what is there is there when the tree first answers.
     drop(fs.refresh().await);
+    if let Some(copies) = &copies {
+        copies.until_it_takes(LAST_MOUNT_ENDS).await;
+    }
     let (mounting, settings) = (Arc::clone(&fs), told.settings.clone());
     let handle = runtime.clone();
     let mount = tokio::task::spawn_blocking(move || Mount::start(&mounting, &settings, &handle))
@@ -170,15 +179,20 @@ async fn serve(
         // Whoever typed it has given up: what nobody knows of is not left behind.
         let taken = mount.take_away();
         mount.close().await;
-        scope.close(std::time::Duration::ZERO).await;
+        scope.close(Duration::ZERO).await;
         return Err(failure(&taken.err().unwrap_or(error)));
     }
     let ended = mount.until_told().await;
-    scope.close(std::time::Duration::ZERO).await;
+    if let Some(copies) = copies
+        && tokio::time::timeout(WRITTEN_WITHIN, copies.sync_journal()).await.is_err()
+    {
+        tracing::warn!("what was copied last is not written down: state_dir does not answer");
+    }
+    scope.close(Duration::ZERO).await;
     ended.map_err(|error| failure(&error))
 }
 
-fn file_system(told: &Told, scope: &Scope) -> Result<MedusaFs, Failure> {
+fn file_system(told: &Told, scope: &Scope) -> Result<(MedusaFs, Option<Copies>), Failure> {
     let config = &told.config;
     let store = told.store()?;
     let layout = Layout::new(config.storage.prefix.as_deref())
@@ -188,6 +202,7 @@ fn file_system(told: &Told, scope: &Scope) -> Result<MedusaFs, Failure> {
     let catalog = Catalog::new(store, layout, catalog);
     let pool = BlockingPool::new(PoolLimits::default());
     let upkeep = Upkeep::default();
+    let mut kept = None;
     let (doing, copy_in): (Arc<dyn Doing>, Arc<dyn CopyIn>) =
         if let Some(from) = told.from.clone().filter(|_| told.has_cluster()) {
             let doing = begin_and_watch(told, from, scope)?;
@@ -196,21 +211,23 @@ fn file_system(told: &Told, scope: &Scope) -> Result<MedusaFs, Failure> {
             let closing = Arc::clone(&share);
             upkeep.keep(scope, "closing idle files", move || Arc::clone(&closing).close_idle());
             let work: Arc<dyn RestoreWork> = Arc::<ByJobs>::clone(&doing);
-            let copies = Copies::open(CopyParts {
+            let parts = CopyParts {
                 stored: share,
                 work,
                 clock: Arc::new(SystemClock),
                 scope: scope.clone(),
                 upkeep: upkeep.clone(),
                 state_dir: config.medusafs.state_dir.clone(),
-            })
-            .map_err(|error| Failure::of(Exit::Unwished, &error))?;
+                mountpoint: told.settings.mountpoint.clone(),
+            };
+            let copies = copies(parts, told.settings.read_only)?;
+            kept = Some(copies.clone()).filter(|_| !told.settings.read_only);
             (doing, Arc::new(copies))
         } else {
             let looking = Arc::new(LookingOnly::new());
             (Arc::<LookingOnly>::clone(&looking), looking)
         };
-    Ok(MedusaFs::new(FsParts {
+    let fs = MedusaFs::new(FsParts {
         catalog,
         pool,
         doing,
@@ -218,7 +235,20 @@ fn file_system(told: &Told, scope: &Scope) -> Result<MedusaFs, Failure> {
         clock: Arc::new(SystemClock),
         upkeep,
         settings: settings_of(told)?,
-    }))
+    });
+    Ok((fs, kept))
+}
+
+/// What is copied in. Whoever only looks begins nothing, and needs no place to write it down.
+fn copies(parts: CopyParts, read_only: bool) -> Result<Copies, Failure> {
+    if read_only {
+        return Ok(Copies::look(parts));
+    }
+    Copies::open(parts).map_err(|error| {
+        Failure::of(Exit::Usage, &error).hint(
+            "`-o state_dir=DIR` names a directory that you can write to, `-o ro` is for looking only",
+        )
+    })
 }
 
 fn begin_and_watch(told: &Told, from: ConfigFrom, scope: &Scope) -> Result<Arc<ByJobs>, Failure> {

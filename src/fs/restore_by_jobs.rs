@@ -158,7 +158,9 @@ impl RestoreWork for ByJobs {
         let doing = format!("cannot undo {job}");
         let folder = self.jobs.folder(job).map_err(failed(&doing))?;
         if folder.is_alive() {
-            return Err(FsError::Busy(format!("job {job} is being done")));
+            return Err(FsError::Busy(format!(
+                "the process of job {job} is still there: try again when it has ended"
+            )));
         }
         folder.control().undo().map_err(failed(&doing))?;
         self.jobs.reopen(&folder).map_err(failed(&doing))
@@ -247,6 +249,22 @@ mod tests {
         moves_to(&doing, &job, JobState::Waiting);
         RestoreWork::cancel(&doing, &job, "why").unwrap();
         assert_eq!(control.cancelled().as_deref(), Some("why"));
+    }
+
+    #[test]
+    fn nothing_is_undone_while_the_process_of_the_job_is_there() {
+        let state = tempfile::tempdir().unwrap();
+        let doing = by_jobs(state.path());
+        let job = doing.begin_restore(&order("n1")).unwrap();
+        moves_to(&doing, &job, JobState::Done);
+        let folder = doing.jobs.folder(&job).unwrap();
+        let held = folder.hold().unwrap();
+        assert!(matches!(doing.undo(&job), Err(FsError::Busy(_))));
+        let wish = folder.path().join("control/wish");
+        assert!(!wish.exists());
+        drop(held);
+        doing.undo(&job).unwrap();
+        assert_eq!(std::fs::read_to_string(wish).unwrap(), "undo");
     }
 
     #[test]

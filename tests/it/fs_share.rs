@@ -73,6 +73,7 @@ fn desk(catalog: &Catalog, state: &Path) -> Desk {
         scope: Scope::new(),
         upkeep: Upkeep::default(),
         state_dir: state.to_owned(),
+        mountpoint: "/mnt/medusa".into(),
     };
     Desk { copies: Copies::open(parts).unwrap(), restores }
 }

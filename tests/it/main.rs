@@ -11,6 +11,7 @@ mod fs_backups;
 mod fs_copy_in;
 mod fs_copy_in_anew;
 mod fs_copy_in_restart;
+mod fs_copy_in_take_back;
 mod fs_semantics;
 mod fs_share;
 mod fs_shared_files;

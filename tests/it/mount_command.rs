@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use crate::support::archive::unpacked;
 use crate::support::host::{Host, PROGRAM, in_namespace};
 use crate::support::mounted::can_mount;
 use crate::support::tree::Made;
@@ -107,7 +108,56 @@ fn a_read_only_mount_shows_everything_and_begins_nothing() {
     assert_eq!(said.matches("ro\n").count(), 2, "{said}");
     assert_eq!(said.matches("Read-only file system").count(), 4, "{said}");
     assert!(said.contains("latest\nnew\nold\nwhole\n"), "{said}");
-    assert!(!host.path("state/jobs").exists());
+    assert!(!host.path("state/jobs").exists() && !host.path("state/staging").exists());
+}
+
+#[test]
+fn who_cannot_write_to_state_dir_is_told_so_and_can_look() {
+    if !can_mount() {
+        return;
+    }
+    let host = Host::new();
+    let said = with_helper(
+        &host,
+        "mount -t medusafs -o state_dir=$I/x $I $T 2>&1 && exit 9 || [ $? = 1 ]
+        mount -t medusafs -o ro,state_dir=$I/x $I $T
+        ls $T
+        umount $T",
+    );
+    for says in ["medusa.ini/x/staging", "Not a directory", "-o state_dir=", "-o ro", "backups\n"] {
+        assert!(said.contains(says), "{says}: {said}");
+    }
+}
+
+#[test]
+fn what_was_copied_last_is_there_in_the_next_mount() {
+    if !can_mount() {
+        return;
+    }
+    let host = Host::new();
+    let store = unpacked("whole");
+    let said = with_helper(
+        &host,
+        &format!(
+            "cp -r {}/. $R/share/medusa/; N=node1.example.com
+            mount -t medusafs $I $T
+            mkdir $R/second; mount -t medusafs $I $R/second
+            cp $T/backups/diff2/$N/schema.cql $R/second/restore/$N/ 2>&1 && exit 9
+            tail -1 $R/second/.medusa/last_error
+            cp $T/backups/diff2/$N/manifest.json $T/restore/$N/
+            umount $R/second; umount $T
+            mount -t medusafs $I $T
+            until [ \"$(cat $T/restore/$N/.medusa/state)\" = partial ]; do :; done
+            ls $T/restore/$N
+            cp $T/backups/diff2/$N/schema.cql $T/restore/$N/
+            umount $T",
+            store.path().display()
+        ),
+    );
+    assert!(said.ends_with("\nmanifest.json\n"), "{said}");
+    let first = host.path("tree");
+    let busy = format!("EBUSY: another mount of this configuration, on {}", first.display());
+    assert!(said.contains(&busy), "{said}");
 }
 
 #[test]

@@ -59,6 +59,7 @@ impl Tree {
             scope: Scope::new(),
             upkeep: Upkeep::default(),
             state_dir: state.path().to_owned(),
+            mountpoint: place.path().to_owned(),
         });
         let rights = Rights {
             uid: 0,

@@ -282,11 +282,17 @@ impl CopyIn for Copies {
             let made = backup.filter(|top| self.inner.desk.lock().get(top).is_some());
             let Some(top) = made else {
                 let node = crate::model::Fqdn::parse(name);
-                return self.clear_receipt(&Top::Node(node.map_err(|_no_name| FsError::NotFound)?));
+                let node = Top::Node(node.map_err(|_no_name| FsError::NotFound)?);
+                return self.clear_receipt(caller, &node).await;
             };
+            let holds = |desk: &Desk| desk.get(&top).is_some_and(|s| !s.set.is_blank());
+            // A refusal changes nothing, so it comes before the job is told.
+            if holds(&self.inner.desk.lock()) {
+                return Err(FsError::NotEmpty);
+            }
             self.prepare(caller, &top, Intent::Remove, a_call_from_now()).await?;
             let mut desk = self.inner.desk.lock();
-            if desk.get(&top).is_some_and(|staged| !staged.set.is_blank()) {
+            if holds(&desk) {
                 return Err(FsError::NotEmpty);
             }
             desk.remove(&top);
@@ -377,9 +383,7 @@ impl CopyIn for Copies {
         }
         self.wait_for_beginning(&top, a_call_from_now()).await?;
         match (file, self.job_of(&top)) {
-            (ControlFile::Undo, Some((job, _))) => {
-                self.tell(caller, file, job, value.to_owned()).await
-            }
+            (ControlFile::Undo, Some(job)) => self.undo(job).await,
             (ControlFile::Cancel | ControlFile::Commit, Some((job, stage)))
                 if stage != Stage::Ended =>
             {

@@ -1,12 +1,12 @@
 //! What is copied into `restore/`.
 
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::model::Clock;
@@ -15,6 +15,7 @@ use crate::model::JobId;
 use crate::model::JobKind;
 use crate::model::JobState;
 use crate::model::JobStatus;
+use crate::model::Phase;
 use crate::observe::ErrorChain;
 use crate::staging::Asked;
 use crate::staging::Need;
@@ -31,7 +32,8 @@ use super::RestoreWork;
 use super::Stored;
 use super::desk::{Desk, Intent, Top};
 use super::in_time::in_time;
-use super::journal::{Journal, Recalled};
+use super::journal::{JournalError, Recalled};
+use super::keeper::Keeper;
 
 /// What copying in works with.
 pub struct CopyParts {
@@ -47,6 +49,8 @@ pub struct CopyParts {
     pub upkeep: Upkeep,
     /// This host's own directory: journals of sets lie in `staging/` there.
     pub state_dir: PathBuf,
+    /// Where the tree stands, for whoever mounts the same a second time.
+    pub mountpoint: PathBuf,
 }
 
 /// What is copied into `restore/`. Cheap to clone; all clones are the same.
@@ -61,14 +65,16 @@ pub(super) struct Inner {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) scope: Scope,
     pub(super) desk: Mutex<Desk>,
-    pub(super) journal: Journal,
+    /// Which mount takes what is copied.
+    pub(super) keeper: watch::Sender<Keeper>,
     /// Held while lines are written, so that they stay in order.
     pub(super) writing: tokio::sync::Mutex<()>,
     /// Sets that were found written down, until the store's backups are known.
     pub(super) to_recall: Mutex<Vec<Recalled>>,
     /// This host's disk, and processes that are started.
     pub(super) host: BlockingPool,
-    state_dir: PathBuf,
+    pub(super) state_dir: PathBuf,
+    pub(super) mountpoint: PathBuf,
     /// Something that a call may wait for has happened.
     pub(super) moved: Notify,
     /// There are lines to be written.
@@ -82,31 +88,45 @@ pub(super) const MOST_QUESTIONS: usize = 100_000;
 
 impl Copies {
     /// Reads what was written down of earlier sets, and starts the tasks that follow sets and
-    /// jobs. Blocks for this host's disk; to be called inside a tokio runtime.
-    pub fn open(parts: CopyParts) -> io::Result<Self> {
-        let CopyParts { stored, work, clock, scope, upkeep, state_dir } = parts;
-        let journal = Journal::open(&state_dir)?;
-        let to_recall = journal.read()?;
+    /// jobs. While another mount of this configuration takes copies, this one shows what jobs do,
+    /// and follows it when it has gone. Blocks for this host's disk; to be called inside a tokio
+    /// runtime.
+    ///
+    /// # Errors
+    ///
+    /// `state_dir` cannot be written to.
+    pub fn open(parts: CopyParts) -> Result<Self, JournalError> {
+        let (scope, upkeep) = (parts.scope.clone(), parts.upkeep.clone());
+        let copies = Self::look(parts);
+        copies.keep()?;
+        copies.recall();
+        let each = || copies.clone();
+        let (follows, writes, keeps) = (each(), each(), each());
+        upkeep.keep(&scope, "following restores", move || follows.clone().follow_jobs());
+        upkeep.keep(&scope, "writing down what is copied", move || writes.clone().write_journal());
+        upkeep.keep(&scope, "taking copies", move || keeps.clone().keep_in_turn());
+        Ok(copies)
+    }
+
+    /// For a mount on which nothing is changed: it shows what jobs do, and begins none.
+    pub fn look(parts: CopyParts) -> Self {
+        let CopyParts { stored, work, clock, scope, upkeep: _, state_dir, mountpoint } = parts;
         let inner = Arc::new(Inner {
             stored,
             work,
             clock,
-            scope: scope.clone(),
+            scope,
             desk: Mutex::default(),
-            journal,
+            keeper: watch::Sender::new(Keeper::Nobody),
             writing: tokio::sync::Mutex::default(),
-            to_recall: Mutex::new(to_recall),
+            to_recall: Mutex::default(),
             host: BlockingPool::new(PoolLimits { threads: 4, hung: 8, queue: 1024 }),
             state_dir,
+            mountpoint,
             moved: Notify::new(),
             lines: Notify::new(),
         });
-        let copies = Self { inner };
-        copies.recall();
-        let (follows, writes) = (copies.clone(), copies.clone());
-        upkeep.keep(&scope, "following restores", move || follows.clone().follow_jobs());
-        upkeep.keep(&scope, "writing down what is copied", move || writes.clone().write_journal());
-        Ok(copies)
+        Self { inner }
     }
 
     /// Calls the set until nothing more has to be found out.
@@ -176,17 +196,13 @@ impl Copies {
         intent: Intent,
         until: Instant,
     ) -> Result<(), FsError> {
+        self.takes()?;
         self.recall();
         self.wait_for_beginning(top, until).await?;
         let jobs = self.jobs();
         let told = {
             let mut desk = self.inner.desk.lock();
-            if desk.get(top).is_none() && self.is_to_be_recalled(top) {
-                return Err(FsError::Busy(format!(
-                    "{top} was copied into before medusafs was restarted, and the store's backups \
-                     are still being read: try again in a moment"
-                )));
-            }
+            self.is_recalled(&desk, top)?;
             let own = desk.get(top).and_then(|staged| staged.job.clone());
             let target = match desk.get(top) {
                 Some(staged) => staged.target(top),
@@ -279,10 +295,10 @@ impl Copies {
         {
             return Ok(());
         }
-        let limit = until.saturating_duration_since(Instant::now());
-        let (asked, later) = (job.clone(), job.clone());
         match intent {
             Intent::Write => {
+                let limit = until.saturating_duration_since(Instant::now());
+                let (asked, later) = (job.clone(), job.clone());
                 // The turn goes with the work: as long as it is not sure what the job was told,
                 // nobody tells it anything else.
                 let touch = move |inner: &Inner| {
@@ -301,23 +317,34 @@ impl Copies {
                     staged.is_touched = true;
                 }
             }
-            Intent::Remove => {
-                let (uid, pid, program) = (caller.uid, caller.pid, caller.program());
-                tracing::info!(%top, %job, uid, pid, program, "what was copied is taken back");
-                let why = format!(
-                    "what was copied to {top} was removed by user {uid} ({program}, pid {pid})"
-                );
-                let cancel = move |inner: &Inner| {
-                    inner.work.cancel(&asked, &why)?;
-                    Ok(turn)
-                };
-                let note = move |inner: &Inner, _turn| {
-                    inner.desk.lock().taken_back.insert(later);
-                };
-                let _turn = self.on_host_or_back(limit, "to cancel a job", cancel, note).await?;
-                self.inner.desk.lock().taken_back.insert(job);
-            }
+            Intent::Remove => self.take_back(caller, top, job, until, turn).await?,
         }
+        Ok(())
+    }
+
+    /// Asks a job to take back what it did: what it stands on is removed. `turn` goes with the work.
+    pub(super) async fn take_back<T: Send + 'static>(
+        &self,
+        caller: Caller,
+        top: &Top,
+        job: JobId,
+        until: Instant,
+        turn: T,
+    ) -> Result<(), FsError> {
+        let (uid, pid, program) = (caller.uid, caller.pid, caller.program());
+        tracing::info!(%top, %job, uid, pid, program, "a restore is taken back");
+        let why = format!("taken back by a removal in {top}, by user {uid} ({program}, pid {pid})");
+        let (asked, later) = (job.clone(), job.clone());
+        let cancel = move |inner: &Inner| {
+            inner.work.cancel(&asked, &why)?;
+            Ok(turn)
+        };
+        let note = move |inner: &Inner, _turn| {
+            inner.desk.lock().taken_back.insert(later);
+        };
+        let limit = until.saturating_duration_since(Instant::now());
+        let _turn = self.on_host_or_back(limit, "to cancel a job", cancel, note).await?;
+        self.inner.desk.lock().taken_back.insert(job);
         Ok(())
     }
 
@@ -347,9 +374,15 @@ pub(super) fn stage(jobs: &[JobStatus], id: &JobId) -> Stage {
     let Some(job) = jobs.iter().find(|job| job.id == *id) else { return Stage::Open };
     match job.state {
         _ if job.state.outcome().is_some() => Stage::Ended,
+        // It is taken up again, to be undone or gone on with.
+        JobState::Pending if has_stopped(job.phase) => Stage::Stopping,
         JobState::Stopping | JobState::Placing | JobState::Starting => Stage::Stopping,
         _ => Stage::Open,
     }
+}
+
+fn has_stopped(phase: Phase) -> bool {
+    matches!(phase, Phase::Stop | Phase::Place | Phase::Start | Phase::Check | Phase::Clean)
 }
 
 /// The restores of `node` that are not over.

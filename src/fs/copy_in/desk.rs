@@ -250,12 +250,17 @@ impl Desk {
     pub(super) fn remove(&mut self, top: &Top) {
         if let Some(staged) = self.sets.remove(top) {
             self.tops.remove(&staged.number);
-            self.outbox.push((top.clone(), Line::Forgotten));
-            if let Top::Node(node) = top
-                && let Some(job) = self.cleared.get(node)
-            {
-                self.outbox.push((top.clone(), Line::Cleared(job.clone())));
-            }
+            self.forget(top);
+        }
+    }
+
+    /// Leaves nothing written down but what was cleared away.
+    pub(super) fn forget(&mut self, top: &Top) {
+        self.outbox.push((top.clone(), Line::Forgotten));
+        if let Top::Node(node) = top
+            && let Some(job) = self.cleared.get(node)
+        {
+            self.outbox.push((top.clone(), Line::Cleared(job.clone())));
         }
     }
 

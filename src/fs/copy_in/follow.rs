@@ -16,6 +16,7 @@ use super::RestoreOrder;
 use super::copies::{Copies, HOST, Inner, Stage, live_restores};
 use super::desk::{Staged, Top};
 use super::journal::Line;
+use super::keeper::Keeper;
 
 /// What is to be done next for a set.
 enum Next {
@@ -193,7 +194,8 @@ impl Copies {
             tracing::error!(%top, error = %ErrorChain(error), "the restore cannot be begun");
         }
         self.inner.moved.notify_waiters();
-        self.inner.lines.notify_one();
+        // It may have ended while it was being begun, when the set was not its own yet.
+        self.look_at_jobs();
     }
 
     /// Tells a job that its set is whole again, once it is no longer written to: a tool that copies
@@ -298,45 +300,49 @@ impl Copies {
         self.add_trouble(top, error);
     }
 
-    /// Takes the names away of what is restored.
+    /// Looks at the jobs whenever one has moved.
     pub(super) async fn follow_jobs(self) {
         let mut jobs = self.inner.work.jobs();
         loop {
             self.recall();
-            let (done, ended) = {
-                let jobs = jobs.borrow_and_update();
-                let those = |which: fn(&JobStatus) -> bool| -> BTreeSet<JobId> {
-                    jobs.iter().filter(|job| which(job)).map(|job| job.id.clone()).collect()
-                };
-                let done = those(|job| job.state == JobState::Done);
-                (done, those(|job| job.state.outcome().is_some()))
-            };
-            let waiting: Vec<Top> = {
-                let mut desk = self.inner.desk.lock();
-                desk.taken_back.retain(|job| !ended.contains(job));
-                let is_done = |job: &Option<JobId>| job.as_ref().is_some_and(|j| done.contains(j));
-                let over: Vec<Top> = desk
-                    .iter()
-                    .filter(|(_, staged)| is_done(&staged.job))
-                    .map(|(top, _)| top.clone())
-                    .collect();
-                for top in &over {
-                    desk.remove(top);
-                }
-                desk.iter()
-                    .filter(|(_, staged)| staged.is_new() || staged.must_tell())
-                    .map(|(top, _)| top.clone())
-                    .collect()
-            };
-            for top in &waiting {
-                self.follow(top);
-            }
-            self.inner.lines.notify_one();
+            jobs.mark_unchanged();
+            self.look_at_jobs();
             if jobs.changed().await.is_err() {
                 // Nobody tells of jobs any more: the mount ends.
                 return std::future::pending().await;
             }
         }
+    }
+
+    /// Takes the names away of what is restored, and goes on with what waited for a job's end.
+    fn look_at_jobs(&self) {
+        let jobs = self.jobs();
+        let those = |which: fn(&JobStatus) -> bool| -> BTreeSet<JobId> {
+            jobs.iter().filter(|job| which(job)).map(|job| job.id.clone()).collect()
+        };
+        let done = those(|job| job.state == JobState::Done);
+        let ended = those(|job| job.state.outcome().is_some());
+        let waiting: Vec<Top> = {
+            let mut desk = self.inner.desk.lock();
+            desk.taken_back.retain(|job| !ended.contains(job));
+            let is_done = |job: &Option<JobId>| job.as_ref().is_some_and(|j| done.contains(j));
+            let over: Vec<Top> = desk
+                .iter()
+                .filter(|(_, staged)| is_done(&staged.job))
+                .map(|(top, _)| top.clone())
+                .collect();
+            for top in &over {
+                desk.remove(top);
+            }
+            desk.iter()
+                .filter(|(_, staged)| staged.is_new() || staged.must_tell())
+                .map(|(top, _)| top.clone())
+                .collect()
+        };
+        for top in &waiting {
+            self.follow(top);
+        }
+        self.inner.lines.notify_one();
     }
 
     /// Writes down what has happened, as it happens.
@@ -350,11 +356,11 @@ impl Copies {
     /// Writes down all that has happened so far: before the mount ends.
     pub async fn sync_journal(&self) {
         let _turn = self.inner.writing.lock().await;
+        let Keeper::Here(journal) = self.inner.keeper.borrow().clone() else { return };
         let lines = std::mem::take(&mut self.inner.desk.lock().outbox);
         if lines.is_empty() {
             return;
         }
-        let journal = self.inner.journal.clone();
         let doing = "to write down what was copied";
         let written = self.inner.host.run(HOST, doing, move || journal.write(&lines)).await;
         // What is not written down is copied again after a restart: nothing is lost but time.

@@ -2,13 +2,19 @@
 //!
 //! One file a set, in `state_dir/staging/`, a JSON line an event. It is not synced: after a crash
 //! of the machine the last files lack, and the same `cp` adds them.
+//!
+//! Of the mounts of one configuration one alone writes there: it holds a lock, which ends with its
+//! process.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
 use crate::model::BackupName;
 use crate::model::Fqdn;
@@ -58,21 +64,56 @@ pub(super) struct Recalled {
     pub(super) cleared: Option<JobId>,
 }
 
-/// The directory of journals.
-#[derive(Debug, Clone)]
+/// The directory of journals, this mount's alone for as long as this lives.
+#[derive(Debug)]
 pub(super) struct Journal {
     directory: PathBuf,
+    _lock: Flock<File>,
+}
+
+/// Whose journals they are.
+pub(super) enum Opened {
+    Ours(Journal),
+    /// Another mount's, there.
+    Others(String),
+}
+
+/// Nothing can be written down of what is copied.
+#[derive(Debug, Error)]
+#[error("cannot use {path}, where what is copied into restore/ is written down")]
+pub struct JournalError {
+    /// The directory.
+    pub path: PathBuf,
+    /// What the system said.
+    #[source]
+    pub source: io::Error,
 }
 
 /// A longer line nobody wrote.
 const LONGEST_LINE: usize = 64 << 10;
 
 impl Journal {
-    /// Makes the directory (0700) if it is missing.
-    pub(super) fn open(state_dir: &Path) -> io::Result<Self> {
+    /// Makes the directory (0700) if it is missing, and takes it for the mount on `mountpoint`.
+    pub(super) fn open(state_dir: &Path, mountpoint: &Path) -> Result<Opened, JournalError> {
         let directory = state_dir.join("staging");
-        DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
-        Ok(Self { directory })
+        let wrong = |source| JournalError { path: directory.clone(), source };
+        DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(wrong)?;
+        let path = directory.join("lock");
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        match Flock::lock(options.open(&path).map_err(wrong)?, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => {
+                let place = mountpoint.display().to_string();
+                lock.set_len(0)
+                    .and_then(|()| (&*lock).write_all(place.as_bytes()))
+                    .map_err(wrong)?;
+                Ok(Opened::Ours(Self { directory, _lock: lock }))
+            }
+            Err((_, Errno::EWOULDBLOCK)) => {
+                Ok(Opened::Others(fs::read_to_string(&path).map_err(wrong)?))
+            }
+            Err((_, errno)) => Err(wrong(errno.into())),
+        }
     }
 
     fn path(&self, top: &Top) -> PathBuf {
@@ -111,11 +152,12 @@ impl Journal {
     }
 
     /// Every set that is written down. A line that cannot be read ends its journal: what follows
-    /// a torn one is not sure.
-    pub(super) fn read(&self) -> io::Result<Vec<Recalled>> {
+    /// a torn one is not sure, and goes, so that what comes next does not stand behind it.
+    pub(super) fn read(&self) -> Result<Vec<Recalled>, JournalError> {
+        let wrong = |source| JournalError { path: self.directory.clone(), source };
         let mut recalled = Vec::new();
-        for entry in fs::read_dir(&self.directory)? {
-            let entry = entry?;
+        for entry in fs::read_dir(&self.directory).map_err(wrong)? {
+            let entry = entry.map_err(wrong)?;
             let name = entry.file_name();
             let top = name.to_str().and_then(|name| match name.split_once('-')? {
                 ("node", node) => Some(Top::Node(Fqdn::parse(node).ok()?)),
@@ -123,35 +165,59 @@ impl Journal {
                 _ => None,
             });
             if let Some(top) = top {
-                recalled.push(read_one(top, File::open(entry.path())?)?);
+                let found = read_one(top, &entry.path());
+                recalled.push(found.map_err(|source| JournalError { path: entry.path(), source })?);
             }
         }
         Ok(recalled)
     }
 }
 
-fn read_one(top: Top, file: File) -> io::Result<Recalled> {
-    let mut found = Recalled { top, uid: 0, gid: 0, records: Vec::new(), job: None, cleared: None };
-    for line in BufReader::new(file).split(b'\n') {
-        let line = line?;
-        let parsed =
-            if line.len() > LONGEST_LINE { None } else { serde_json::from_slice(&line).ok() };
-        match parsed {
-            Some(Line::Began { version: Line::VERSION, uid, gid }) => {
-                (found.uid, found.gid) = (uid, gid);
-            }
-            Some(Line::File(record)) => found.records.push(record),
-            Some(Line::Job(id)) => found.job = Some(id),
-            Some(Line::Unbegun) => found.job = None,
-            Some(Line::Cleared(id)) => found.cleared = Some(id),
-            Some(Line::Began { .. } | Line::Forgotten) | None => break,
-        }
+impl Recalled {
+    /// Nothing but what was cleared away: such a journal has nothing to be forgotten.
+    pub(super) fn is_receipt(&self) -> bool {
+        self.cleared.is_some() && self.records.is_empty() && self.job.is_none()
     }
-    Ok(found)
+
+    /// Adds what a line tells; false for one that cannot be read.
+    fn add(&mut self, line: &[u8]) -> bool {
+        let line = line.strip_suffix(b"\n").filter(|line| line.len() <= LONGEST_LINE);
+        match line.and_then(|line| serde_json::from_slice(line).ok()) {
+            Some(Line::Began { version: Line::VERSION, uid, gid }) => {
+                (self.uid, self.gid) = (uid, gid);
+            }
+            Some(Line::File(record)) => self.records.push(record),
+            Some(Line::Job(id)) => self.job = Some(id),
+            Some(Line::Unbegun) => self.job = None,
+            Some(Line::Cleared(id)) => self.cleared = Some(id),
+            Some(Line::Began { .. } | Line::Forgotten) | None => return false,
+        }
+        true
+    }
+}
+
+fn read_one(top: Top, path: &Path) -> io::Result<Recalled> {
+    let mut found = Recalled { top, uid: 0, gid: 0, records: Vec::new(), job: None, cleared: None };
+    let file = OpenOptions::new().read(true).append(true).open(path)?;
+    let (mut reader, mut line, mut sure) = (BufReader::new(&file), Vec::new(), 0_u64);
+    loop {
+        line.clear();
+        let read = reader.read_until(b'\n', &mut line)?;
+        if read == 0 {
+            return Ok(found);
+        }
+        if !found.add(&line) {
+            file.set_len(sure)?;
+            return Ok(found);
+        }
+        sure = sure.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use test_case::test_case;
+
     use super::*;
     use crate::staging::Content;
 
@@ -160,10 +226,17 @@ mod tests {
         Line::File(Record::Placed { path: path.to_owned(), content })
     }
 
+    fn opened(state_dir: &Path) -> Journal {
+        match Journal::open(state_dir, Path::new("/mnt/medusa")).unwrap() {
+            Opened::Ours(journal) => journal,
+            Opened::Others(place) => unreachable!("nobody is at {place}"),
+        }
+    }
+
     #[test]
     fn a_torn_journal_gives_what_stands_before_the_tear() {
         let directory = tempfile::tempdir().unwrap();
-        let journal = Journal::open(directory.path()).unwrap();
+        let journal = opened(directory.path());
         let top = Top::Node(Fqdn::parse("node1").unwrap());
         let began = Line::Began { version: 1, uid: 7, gid: 8 };
         let lines = [began, line("a"), line("b")].map(|line| (top.clone(), line));
@@ -175,5 +248,33 @@ mod tests {
         assert_eq!((found[0].uid, found[0].records.len()), (7, 1));
         journal.write(&[(top, Line::Forgotten)]).unwrap();
         assert!(journal.read().unwrap().is_empty());
+    }
+
+    #[test_case(4; "in the middle of a line")]
+    #[test_case(1; "before its end")]
+    fn what_is_written_after_a_tear_is_read_again(torn: usize) {
+        let directory = tempfile::tempdir().unwrap();
+        let journal = opened(directory.path());
+        let top = Top::Node(Fqdn::parse("node1").unwrap());
+        journal.write(&[(top.clone(), line("a")), (top.clone(), line("b"))]).unwrap();
+        let path = journal.path(&top);
+        let bytes = fs::read(&path).unwrap();
+        fs::write(&path, &bytes[..bytes.len() - torn]).unwrap();
+        journal.read().unwrap();
+        journal.write(&[(top, line("c"))]).unwrap();
+        assert_eq!(journal.read().unwrap()[0].records.len(), 2, "a and c");
+    }
+
+    #[test]
+    fn a_second_mount_is_told_where_the_first_one_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = opened(directory.path());
+        let place = Path::new("/mnt/other");
+        let Opened::Others(told) = Journal::open(directory.path(), place).unwrap() else {
+            unreachable!("the first one has it");
+        };
+        assert_eq!(told, "/mnt/medusa");
+        drop(first);
+        assert!(matches!(Journal::open(directory.path(), place).unwrap(), Opened::Ours(_)));
     }
 }

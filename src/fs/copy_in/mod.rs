@@ -10,6 +10,7 @@ mod copies;
 mod desk;
 mod follow;
 mod journal;
+mod keeper;
 mod recall;
 mod shelf;
 mod shown;
@@ -31,5 +32,6 @@ use super::read::read_at;
 
 pub use contents::SnapshotFiles;
 pub use copies::{Copies, CopyParts};
+pub use journal::JournalError;
 pub use shelf::{Share, Stored};
 pub use work::{RestoreOrder, RestoreWork};

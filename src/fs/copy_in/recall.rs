@@ -3,8 +3,10 @@
 use crate::model::JobId;
 use crate::staging::Set;
 
+use super::FsError;
 use super::copies::{Copies, node_of};
-use super::desk::Top;
+use super::desk::{Desk, Top};
+use super::journal::Recalled;
 
 /// Why such a restore is never the plain case.
 const RESTARTED: &str = "medusafs was restarted since the files were copied";
@@ -26,11 +28,16 @@ impl Copies {
             let mut desk = self.inner.desk.lock();
             let recalled = std::mem::take(&mut *self.inner.to_recall.lock());
             for found in recalled {
+                let is_receipt = found.is_receipt();
                 if let (Top::Node(node), Some(job)) = (&found.top, found.cleared) {
                     desk.cleared.insert(node.clone(), job);
                 }
                 let set = Set::recall(node_of(&found.top), snapshots.clone(), found.records);
                 if set.is_blank() {
+                    // What is copied there next is another set, also for the one after a restart.
+                    if !is_receipt {
+                        desk.forget(&found.top);
+                    }
                     continue;
                 }
                 let lines = desk.outbox.len();
@@ -53,11 +60,15 @@ impl Copies {
         }
     }
 
-    pub(super) fn is_to_be_recalled(&self, top: &Top) -> bool {
-        self.inner
-            .to_recall
-            .lock()
-            .iter()
-            .any(|found| found.top == *top && !found.records.is_empty())
+    /// Whether what was copied there before a restart is known again.
+    pub(super) fn is_recalled(&self, desk: &Desk, top: &Top) -> Result<(), FsError> {
+        let waits = |found: &Recalled| found.top == *top && !found.records.is_empty();
+        if desk.get(top).is_none() && self.inner.to_recall.lock().iter().any(waits) {
+            return Err(FsError::Busy(format!(
+                "{top} was copied into before medusafs was restarted, and the store's backups are \
+                 still being read: try again in a moment"
+            )));
+        }
+        Ok(())
     }
 }

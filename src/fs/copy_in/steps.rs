@@ -24,7 +24,7 @@ use super::FsError;
 use super::StagedEntry;
 use super::StagedHandle;
 use super::StagedParent;
-use super::copies::{Copies, MOST_QUESTIONS, Stage, circle};
+use super::copies::{Copies, Inner, MOST_QUESTIONS, Stage, circle, live_restores};
 use super::desk::{Desk, Intent, Open, Top};
 use super::in_time::CALL;
 use super::journal::Line;
@@ -34,6 +34,8 @@ pub(super) fn a_call_from_now() -> Instant {
     Instant::now() + CALL
 }
 
+/// So often an undo is asked for again, while the process of the job is still there.
+const UNDO_AGAIN: Duration = Duration::from_millis(50);
 /// Whoever copies goes on in what he has made sooner than this.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(45);
 
@@ -254,24 +256,44 @@ impl Copies {
         Ok(())
     }
 
-    /// `rmdir restore/NODE`: the directory stays, what a job left to be seen goes.
-    pub(super) fn clear_receipt(&self, top: &Top) -> Result<(), FsError> {
+    /// `rmdir restore/NODE`: the directory stays. What a job left to be seen goes; one that has not
+    /// stopped the node yet takes back what it did.
+    pub(super) async fn clear_receipt(&self, caller: Caller, top: &Top) -> Result<(), FsError> {
         let Top::Node(node) = top else { return Err(FsError::NotFound) };
-        let (job, stage) = self.job_of(top).unzip();
-        if stage == Some(Stage::Stopping) {
-            return Err(FsError::Busy(format!("{node} is being restored")));
+        self.takes()?;
+        self.recall();
+        let until = a_call_from_now();
+        let last = self.job_of(top);
+        for job in self.open_restores(top, node)? {
+            self.take_back(caller, top, job, until, ()).await?;
         }
-        let mut desk = self.inner.desk.lock();
-        if desk.get(top).is_some_and(|staged| !staged.set.is_blank()) {
-            return Err(FsError::NotEmpty);
-        }
-        if let (Some(job), Some(Stage::Ended)) = (job, stage) {
+        if let Some((job, Stage::Ended)) = last {
+            let mut desk = self.inner.desk.lock();
             desk.cleared.insert(node.clone(), job.clone());
             desk.outbox.push((top.clone(), Line::Cleared(job)));
         }
-        drop(desk);
         self.inner.lines.notify_one();
         Ok(())
+    }
+
+    /// The restores of a node that can still be taken back, where nothing lies in its directory
+    /// and none has stopped it.
+    fn open_restores(&self, top: &Top, node: &Fqdn) -> Result<Vec<JobId>, FsError> {
+        let jobs = self.jobs();
+        let desk = self.inner.desk.lock();
+        self.is_recalled(&desk, top)?;
+        let live: Vec<(&JobId, Stage)> = live_restores(&jobs, node)
+            .filter(|job| job.node.is_some())
+            .map(|job| (&job.id, desk.stage_of(&jobs, &job.id)))
+            .collect();
+        if let Some((job, _)) = live.iter().find(|(_, stage)| *stage == Stage::Stopping) {
+            return Err(FsError::Busy(format!("{node} is being restored by {job}")));
+        }
+        if desk.get(top).is_some_and(|staged| !staged.set.is_blank()) {
+            return Err(FsError::NotEmpty);
+        }
+        let open = live.into_iter().filter(|(_, stage)| *stage == Stage::Open);
+        Ok(open.map(|(job, _)| job.clone()).collect())
     }
 
     pub(super) async fn tell(
@@ -289,9 +311,24 @@ impl Copies {
         );
         self.on_host(CALL, "to tell a job", move |inner| match file {
             ControlFile::Cancel => inner.work.cancel(&job, &why),
-            ControlFile::Undo => inner.work.undo(&job),
             _ => inner.work.commit(&job, &value),
         })
         .await
+    }
+
+    /// Puts back what a restore has set aside. A job shows its end a moment before its process has
+    /// ended: that moment is waited for.
+    pub(super) async fn undo(&self, (job, stage): (JobId, Stage)) -> Result<(), FsError> {
+        let until = a_call_from_now();
+        loop {
+            let (limit, asked) = (until.saturating_duration_since(Instant::now()), job.clone());
+            let undo = move |inner: &Inner| inner.work.undo(&asked);
+            let told = self.on_host(limit, "to undo a restore", undo).await;
+            let again = Instant::now() + UNDO_AGAIN;
+            if stage != Stage::Ended || !matches!(told, Err(FsError::Busy(_))) || again >= until {
+                return told;
+            }
+            tokio::time::sleep_until(again).await;
+        }
     }
 }

@@ -68,5 +68,9 @@ pub trait RestoreWork: Send + Sync + 'static {
     fn commit(&self, job: &JobId, word: &str) -> Result<(), FsError>;
 
     /// Puts back what a restore has set aside.
+    ///
+    /// # Errors
+    ///
+    /// [`FsError::Busy`] while its process is there: a moment longer than it shows no end.
     fn undo(&self, job: &JobId) -> Result<(), FsError>;
 }

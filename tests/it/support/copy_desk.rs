@@ -75,6 +75,7 @@ pub(crate) struct Restores {
     pub(crate) jobs: watch::Sender<Arc<Vec<JobStatus>>>,
     begun: Mutex<u32>,
     fails: AtomicBool,
+    is_still_there: AtomicBool,
 }
 
 impl Restores {
@@ -84,6 +85,7 @@ impl Restores {
             jobs: watch::Sender::new(Arc::default()),
             begun: Mutex::new(0),
             fails: AtomicBool::new(false),
+            is_still_there: AtomicBool::new(false),
         })
     }
 
@@ -94,6 +96,11 @@ impl Restores {
     /// The next time it is asked for something that takes a disk, the disk fails.
     pub(crate) fn fail_once(&self) {
         self.fails.store(true, Ordering::SeqCst);
+    }
+
+    /// The next undo finds the process of its job still there.
+    pub(crate) fn is_still_there_once(&self) {
+        self.is_still_there.store(true, Ordering::SeqCst);
     }
 
     fn disk(&self) -> Result<(), FsError> {
@@ -146,9 +153,12 @@ impl RestoreWork for Restores {
             *begun
         };
         let id = format!("2026112{number}T000000Z-restore-{}", order.target);
-        self.add_job(&id, order.target.as_str(), JobState::Staging);
+        let job = JobId::parse(&id).unwrap();
+        if !self.jobs.borrow().iter().any(|known| known.id == job) {
+            self.add_job(&id, order.target.as_str(), JobState::Staging);
+        }
         self.say(Told::Begin(order.clone()));
-        Ok(JobId::parse(&id).unwrap())
+        Ok(job)
     }
 
     fn is_touched(&self, _job: &JobId) -> Result<(), FsError> {
@@ -174,6 +184,9 @@ impl RestoreWork for Restores {
     }
 
     fn undo(&self, _job: &JobId) -> Result<(), FsError> {
+        if self.is_still_there.swap(false, Ordering::SeqCst) {
+            return Err(FsError::Busy("its process is still there".to_owned()));
+        }
         self.say(Told::Undo);
         Ok(())
     }
@@ -222,18 +235,32 @@ impl CopyDesk {
 
     /// As after a restart of the mount, jobs living on.
     pub(crate) fn over(shelf: Shelf, state_dir: &Path, restores: Arc<Restores>) -> Self {
+        Self::with(shelf, state_dir, restores, |parts| Copies::open(parts).unwrap())
+    }
+
+    /// On a mount that is read-only.
+    pub(crate) fn looking(shelf: Shelf, state_dir: &Path, restores: Arc<Restores>) -> Self {
+        Self::with(shelf, state_dir, restores, Copies::look)
+    }
+
+    fn with(
+        shelf: Shelf,
+        state_dir: &Path,
+        restores: Arc<Restores>,
+        open: impl FnOnce(CopyParts) -> Copies,
+    ) -> Self {
         let memory = Arc::new(Memory(shelf));
         let clock = Arc::new(HandClock::at(UnixSeconds(1000)));
         let scope = Scope::new();
-        let parts = CopyParts {
+        let copies = open(CopyParts {
             stored: Arc::clone(&memory) as Arc<dyn Stored>,
             work: Arc::clone(&restores) as Arc<dyn RestoreWork>,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             scope: scope.clone(),
             upkeep: Upkeep::default(),
             state_dir: state_dir.to_owned(),
-        };
-        let copies = Copies::open(parts).unwrap();
+            mountpoint: "/mnt/medusa".into(),
+        });
         Self { copies, memory, restores, clock, scope }
     }
 
