@@ -202,7 +202,8 @@ impl<'a, T: Clone> Copier<'a, T> {
                 return Ok(placed(key, How::Adopted));
             }
             // Its name says what it must hold: whoever names it wants just these bytes.
-            self.task.note(format!("{key} was damaged, and is replaced by the content of its name"));
+            self.task
+                .note(format!("{key} was damaged, and is replaced by the content of its name"));
             draft.publish_replacing(&key)?;
             return Ok(placed(key, How::New));
         }

@@ -7,9 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::AgentError;
 use super::own_name::{full_name, own_name};
-use super::protocol::{
-    CassandraFacts, Facts, Fault, FaultKind, Hello, LeftSnapshot, Leftovers,
-};
+use super::protocol::{CassandraFacts, Facts, Fault, FaultKind, Hello, LeftSnapshot, Leftovers};
 use super::restore::{configuration, fence_path, reports};
 use super::snapshot_files::directories_in;
 use super::task::on_a_thread;

@@ -151,7 +151,6 @@ macro_rules! requests {
         }
 
         /// An agent's answers.
-        #[expect(clippy::large_enum_variant, reason = "a few are alive at once, and each is as long as its line")]
         #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case")]
         pub enum Reply {

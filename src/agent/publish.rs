@@ -281,8 +281,7 @@ mod tests {
     fn a_backup_is_written_in_medusas_order_with_the_start_that_was_asked_for() {
         let node = uploaded(Mode::Differential);
         let request = node.publish_request("one", Mode::Differential);
-        let (finished, written) =
-            publish_in_order(&node.place("one"), &request, &task()).unwrap();
+        let (finished, written) = publish_in_order(&node.place("one"), &request, &task()).unwrap();
         let written: Vec<_> = written.iter().map(ObjectKey::as_str).collect();
         let index = "index/backup_index/one";
         assert_eq!(

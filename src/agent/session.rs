@@ -199,7 +199,8 @@ impl Session {
             Request::Upload(request) => {
                 let node = node?;
                 let place = self.place(&node, &request.node, &request.backup).await?;
-                let (data, taken) = (node.data.clone(), node.snapshots.content(&request.tag, task).await?);
+                let (data, taken) =
+                    (node.data.clone(), node.snapshots.content(&request.tag, task).await?);
                 let work = move |place: &_, task: &_| upload(place, &data, taken, &request, task);
                 Ok(alone(&node, "upload", place, task, work).await?.into())
             }

@@ -308,8 +308,8 @@ async fn directories_of(
 mod tests {
     use super::*;
     use crate::agent::fixture::task;
-    use crate::config::NodetoolSettings;
     use crate::agent::protocol::RequestId;
+    use crate::config::NodetoolSettings;
     use std::fs;
     use std::path::Path;
     use tokio::sync::mpsc;

@@ -414,7 +414,8 @@ mod tests {
     fn a_snapshot_that_is_not_there_is_no_empty_backup() {
         let node = Fixture::new();
         let request = node.upload_request("one", Mode::Full);
-        let error = upload(&node.place("one"), &[node.data()], None, &request, &task()).unwrap_err();
+        let error =
+            upload(&node.place("one"), &[node.data()], None, &request, &task()).unwrap_err();
         assert_eq!(Fault::from(error).kind, FaultKind::Missing);
     }
 
@@ -443,7 +444,8 @@ mod tests {
         let before = node.stored();
         let request = node.upload_request("two", Mode::Full);
         let request = Upload { backup: node.place("one").backup, ..request };
-        let error = upload(&node.place("one"), &[node.data()], None, &request, &task()).unwrap_err();
+        let error =
+            upload(&node.place("one"), &[node.data()], None, &request, &task()).unwrap_err();
         assert_eq!(Fault::from(error).kind, FaultKind::Exists);
         assert_eq!(node.stored(), before);
     }
