@@ -26,7 +26,7 @@ pub(super) struct HeldName {
 
 impl HeldName {
     /// Takes the lock of `parts`, which may be as long as they are; none if somebody has it.
-    pub(super) fn take(kind: &str, parts: &[&[u8]]) -> Result<Option<Self>, AgentError> {
+    fn take(kind: &str, parts: &[&[u8]]) -> Result<Option<Self>, AgentError> {
         match bind(kind, parts) {
             Ok(socket) => Ok(Some(Self { _socket: socket })),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => Ok(None),

@@ -26,6 +26,9 @@ const SNAPSHOT_LIMIT: Duration = Duration::from_mins(10);
 /// takes to its end whoever waits.
 const NODETOOL_LIMIT: Duration = Duration::from_hours(6);
 
+/// What this process lets go of is held a moment longer by a child that does not run its program yet.
+const FORK: Duration = Duration::from_secs(2);
+
 /// How long a snapshot that is called off is waited for by the request that took it, and when the
 /// agent goes.
 const CALLED_OFF_LIMIT: Duration = Duration::from_secs(15);
@@ -86,7 +89,8 @@ impl Snapshots {
         if let Some(pending) = &mine.pending {
             return Err(still_taken(&pending.tag));
         }
-        let lock = HeldName::take(LOCK, &self.lock_of(tag))?.ok_or_else(|| still_taken(tag))?;
+        let lock = HeldName::wait(LOCK, &self.lock_of(tag), Instant::now() + FORK).await?;
+        let lock = lock.ok_or_else(|| still_taken(tag))?;
         must_be_new(&self.data_directories, tag).await?;
         let vital = task.vital().map_err(AgentError::from)?;
         mine.tags.insert(tag.clone(), None);
