@@ -109,7 +109,7 @@ fn a_job_that_is_killed_in_its_first_step_is_brought_to_an_end_by_who_waits_for_
 #[test]
 fn a_failed_backup_that_is_resumed_says_why_it_failed_and_not_that_it_died() {
     let host = Host::new();
-    assert_eq!(host.medusafs(&["backup", "one"]).status.code(), Some(1));
+    assert_eq!(host.medusafs(&["backup", "one"]).status.code(), Some(3));
     let folder = folder(&host);
     let job = folder.file_name().unwrap().to_str().unwrap();
     for _ in 0..2 {
