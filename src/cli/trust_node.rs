@@ -82,7 +82,10 @@ fn show(claim: &Claim, output: Output) -> Result<(), Failure> {
     let replaced = claim.holder.as_ref().filter(|holder| holder.host_id != claim.found.host_id);
     if let Some(replaced) = replaced {
         output.line(if replaced.tokens == claim.found.tokens {
-            format!("{name}: it has the tokens of the one before, as after replace_address")
+            format!(
+                "{name}: it has the tokens of the one before, as after replace_address; that one's \
+                 backups cannot be restored onto it as a whole: their host id is the other's"
+            )
         } else {
             format!(
                 "{name}: it has other tokens than the one before: that one's backups cannot be \

@@ -8,7 +8,7 @@ use thiserror::Error;
 use crate::model::{Fqdn, Token, UnixSeconds};
 
 use super::topology::name_node;
-use super::{KnownNode, KnownNodes, NamingError, OwnNames, RingNode};
+use super::{KnownNode, KnownNodes, NamingError, OwnNames, Replaced, RingNode};
 
 /// The ring, and what its nodes say they are called; nothing is judged yet.
 #[derive(Debug)]
@@ -136,9 +136,16 @@ impl Claim {
 
     /// Gives the node the name, and takes it from whoever had it.
     pub fn settle(&self, known: &mut KnownNodes, seen: UnixSeconds) {
+        let replaced = known.named(&self.name).and_then(|holder| {
+            if holder.host_id == self.found.host_id {
+                return holder.replaced.clone();
+            }
+            let host_id = holder.host_id.clone();
+            Some(Replaced { host_id, seen: holder.seen, until: seen })
+        });
         known.version = 1;
         known.nodes.retain(|one| one.name != self.name && one.host_id != self.found.host_id);
-        known.nodes.push(self.found.known_as(&self.name, seen));
+        known.nodes.push(KnownNode { replaced, ..self.found.known_as(&self.name, seen) });
         known.nodes.sort_by(|a, b| a.name.cmp(&b.name));
     }
 }
@@ -207,6 +214,13 @@ mod tests {
         let known = accepted(&ring, "node2", &none);
         let ids: Vec<_> = known.nodes.iter().map(|node| node.host_id.as_str()).collect();
         assert_eq!(ids, ["a", "z"]);
+        let replaced =
+            Replaced { host_id: "b".to_owned(), seen: UnixSeconds(1), until: UnixSeconds(2) };
+        let of = |known: &KnownNodes| known.named(&fqdn("node2")).unwrap().replaced.clone();
+        assert_eq!(of(&known), Some(replaced.clone()));
+        let mut later = known.clone();
+        later.remember("lab", &[(fqdn("node2"), node("z", 12, 9))].into(), UnixSeconds(3));
+        assert_eq!(of(&later), Some(replaced), "jobs that see it do not forget that");
         // The same tokens, so that the store's own name for them counts.
         let ring = claims(&[(node("a", 11, 1), "node1"), (node("z", 19, 2), "another")]);
         accepted(&ring, "node2", &BTreeMap::from([(vec![Token(2)], fqdn("node2"))]));

@@ -29,4 +29,4 @@ pub use push::AGENT_FILE;
 pub use reach::{Reach, Reached};
 pub use share::{SHARE_WITHIN, ShareSeen};
 pub use survey::{LOGINS_AT_ONCE, Looked, Memory, Purpose, Survey, claims, ring, survey};
-pub use topology::{KnownNode, KnownNodes, NamingError, OwnNames, RingNode, name_nodes};
+pub use topology::{KnownNode, KnownNodes, NamingError, OwnNames, Replaced, RingNode, name_nodes};

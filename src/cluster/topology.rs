@@ -44,6 +44,7 @@ impl RingNode {
             datacenter: self.datacenter.clone(),
             rack: self.rack.clone(),
             seen,
+            replaced: None,
         }
     }
 
@@ -90,6 +91,21 @@ pub struct KnownNode {
     pub rack: String,
     /// When a job last saw it, by the host's clock.
     pub seen: UnixSeconds,
+    /// Who had the name before, if a person has given it to this host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced: Option<Replaced>,
+}
+
+/// A host that had a node's name before the one that has it now. What was backed up under the name
+/// until then has its host id in it, under which no other node of the ring can start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replaced {
+    /// Its host id.
+    pub host_id: String,
+    /// When a job last saw it under the name.
+    pub seen: UnixSeconds,
+    /// When a person gave the name away.
+    pub until: UnixSeconds,
 }
 
 /// All nodes that jobs have met: `.medusafs/nodes.json` on the share, so that a name stays with
@@ -301,11 +317,17 @@ impl KnownNodes {
     ) {
         self.version = 1;
         cluster_name.clone_into(&mut self.cluster_name);
+        let found = ring.iter().map(|(name, node)| {
+            let before = self.named(name).filter(|known| known.host_id == node.host_id);
+            let replaced = before.and_then(|known| known.replaced.clone());
+            KnownNode { replaced, ..node.known_as(name, seen) }
+        });
+        let found: Vec<KnownNode> = found.collect();
         let present: BTreeSet<&str> = ring.values().map(|node| node.host_id.as_str()).collect();
         self.nodes.retain(|known| {
             !present.contains(known.host_id.as_str()) && !ring.contains_key(&known.name)
         });
-        self.nodes.extend(ring.iter().map(|(name, node)| node.known_as(name, seen)));
+        self.nodes.extend(found);
         self.nodes.sort_by(|a, b| a.name.cmp(&b.name));
     }
 }

@@ -145,6 +145,7 @@ mod tests {
                 datacenter: "dc1".to_owned(),
                 rack: "r1".to_owned(),
                 seen: UnixSeconds(0),
+                replaced: None,
             }],
         };
         let write = |was: &KnownNodes, name: &str| {

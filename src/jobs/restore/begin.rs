@@ -118,6 +118,7 @@ fn work_out(
         ring: &survey.ring,
         tables: survey.tables.as_deref(),
         doubts: &survey.doubts,
+        replaced: survey.known.named(&request.node).and_then(|known| known.replaced.as_ref()),
         facts,
         now: cx.clock.now(),
         is_manual: cx.config.medusafs.restore == RestorePolicy::Manual,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::agent::protocol::PlanFacts;
 use crate::cassandra::TableFacts;
-use crate::cluster::RingNode;
+use crate::cluster::{Replaced, RingNode};
 use crate::model::{Fqdn, UnixSeconds};
 
 use super::RestoreRequest;
@@ -21,6 +21,8 @@ pub(super) struct Sight<'a> {
     pub(super) tables: Option<&'a [TableFacts]>,
     /// What could not be learned of the cluster.
     pub(super) doubts: &'a [String],
+    /// Who had the node's name before the host that has it now.
+    pub(super) replaced: Option<&'a Replaced>,
     pub(super) facts: &'a PlanFacts,
     pub(super) now: UnixSeconds,
     /// `restore = manual`.
@@ -70,6 +72,7 @@ impl Plan {
         let incomplete = sight.snapshot.incomplete.iter();
         reasons.extend(incomplete.map(|why| format!("the backup is not whole: {why}").into()));
         same_node(sight, &mut reasons, &mut refusals);
+        same_host(sight, &mut reasons, &mut refusals);
         seen_to_run(sight, &mut refusals);
         others_up(sight, &mut reasons);
         same_version(sight, &mut reasons, &mut refusals);
@@ -141,6 +144,33 @@ fn same_node(sight: &Sight<'_>, reasons: &mut Vec<Reason>, refusals: &mut Vec<St
             Some(_) => {}
             None => reasons.push(format!("the backup does not tell its {what}").into()),
         }
+    }
+}
+
+/// The tables of `system` have a host id in them. With that of a node that has left, Cassandra does
+/// not start where the ring knows another one at the same address.
+fn same_host(sight: &Sight<'_>, reasons: &mut Vec<Reason>, refusals: &mut Vec<String>) {
+    let (Some(replaced), Some(now)) = (sight.replaced, node(sight)) else { return };
+    let (started, name) = (sight.snapshot.started, &sight.request.node);
+    if sight.request.source != *name {
+        return;
+    }
+    let (was, is) = (&replaced.host_id, &now.host_id);
+    if started <= replaced.seen {
+        refusals.push(format!(
+            "the backup is of host {was}, which was called {name} until it was replaced; {name} is \
+             {is} now, and does not start with the other's system tables: let it stream from its \
+             replicas with `nodetool rebuild`, or copy tables out of the backup and load them with \
+             `sstableloader`"
+        ));
+    } else if started <= replaced.until {
+        reasons.push(
+            format!(
+                "the backup was begun before the name {name} was given to host {is}: if it is of \
+                 {was}, which had it before, Cassandra does not start"
+            )
+            .into(),
+        );
     }
 }
 
@@ -328,6 +358,7 @@ mod tests {
         facts: PlanFacts,
         release: &'static str,
         doubts: Vec<String>,
+        replaced: Option<Replaced>,
         now: UnixSeconds,
         is_manual: bool,
     }
@@ -365,6 +396,12 @@ mod tests {
             gc_grace_seconds: 864_000,
             is_view: false,
         }
+    }
+
+    /// The node's name was another host's, that a job saw last at this time.
+    fn replaced(seen: i64) -> Option<Replaced> {
+        let (seen, until) = (UnixSeconds(seen), UnixSeconds(2000));
+        Some(Replaced { host_id: "before".into(), seen, until })
     }
 
     fn plain() -> Case {
@@ -411,6 +448,7 @@ mod tests {
             },
             release: "5.0.6",
             doubts: Vec::new(),
+            replaced: None,
             now: UnixSeconds(5000),
             is_manual: false,
         }
@@ -424,6 +462,7 @@ mod tests {
             ring: &case.ring,
             tables: case.has_cql.then_some(case.tables.as_slice()),
             doubts: &case.doubts,
+            replaced: case.replaced.as_ref(),
             facts: &case.facts,
             now: case.now,
             is_manual: case.is_manual,
@@ -432,14 +471,18 @@ mod tests {
 
     #[test]
     fn the_plain_case_is_plain() {
-        let plan = plan(&plain());
-        assert!(plan.is_plain(), "{plan:?}");
-        assert_eq!(plan.id.len(), 12);
+        let mut case = plain();
+        let first = plan(&case);
+        assert!(first.is_plain(), "{first:?}");
+        assert_eq!(first.id.len(), 12);
+        // The node has replaced another one, and was backed up since.
+        (case.replaced, case.snapshot.started) = (replaced(1000), UnixSeconds(2001));
+        assert!(plan(&case).is_plain(), "{:?}", plan(&case));
     }
 
     #[test]
     fn whatever_is_not_plain_is_held_with_its_reason() {
-        let held: [(&str, Spoil); 13] = [
+        let held: [(&str, Spoil); 14] = [
             ("manual", |case| case.is_manual = true),
             ("CQL of no node", |case| {
                 case.doubts.push("CQL of no node answered".into());
@@ -461,6 +504,7 @@ mod tests {
             ("rack was", |case| {
                 case.snapshot.place.as_mut().unwrap().rack = Some("r9".into());
             }),
+            ("begun before the name node2 was given", |case| case.replaced = replaced(999)),
         ];
         for (word, spoil) in held {
             let mut case = plain();
@@ -473,7 +517,7 @@ mod tests {
 
     #[test]
     fn what_would_lose_data_is_refused_whoever_accepts_it() {
-        let refused: [(&str, Spoil); 6] = [
+        let refused: [(&str, Spoil); 7] = [
             ("snapshot of node1", |case| {
                 case.request.source = fqdn(1);
                 case.snapshot.place.as_mut().unwrap().tokens = vec![Token(1)];
@@ -489,6 +533,7 @@ mod tests {
                 case.snapshot.place = None;
             }),
             ("other tokens", |case| case.snapshot.place.as_mut().unwrap().tokens.clear()),
+            ("is of host before", |case| case.replaced = replaced(1000)),
             ("no Cassandra is seen", |case| case.facts.running = false),
             ("too old", |case| case.release = "3.11.19"),
         ];
