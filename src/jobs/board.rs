@@ -46,6 +46,8 @@ struct Inner {
     log: File,
     /// New bytes at points of time, oldest first.
     samples: VecDeque<(Instant, u64)>,
+    /// When bytes began to be moved, and how many were there already.
+    begun: Option<(Instant, u64)>,
     /// How many changes there were.
     changes: u64,
     is_urgent: bool,
@@ -67,6 +69,7 @@ impl Board {
             status,
             log,
             samples: VecDeque::new(),
+            begun: None,
             changes: 0,
             is_urgent: false,
             is_over: false,
@@ -290,6 +293,7 @@ impl Inner {
         self.status.progress = sum;
         if !is_moving(&self.status) {
             self.samples.clear();
+            self.begun = None;
             (self.status.bytes_per_second, self.status.eta_seconds) = (None, None);
             return;
         }
@@ -304,11 +308,23 @@ impl Inner {
         if millis >= 500 {
             let rate = sum.bytes_done.saturating_sub(before).saturating_mul(1000) / millis;
             self.status.bytes_per_second = Some(rate);
-            self.status.eta_seconds = sum
-                .bytes_total
-                .and_then(|total| total.saturating_sub(sum.bytes_done).checked_div(rate));
         }
+        let (since, before) = *self.begun.get_or_insert((now, sum.bytes_done));
+        self.status.eta_seconds = sum.bytes_total.and_then(|total| {
+            let done = sum.bytes_done.saturating_sub(before);
+            eta(now.duration_since(since), done, total.saturating_sub(sum.bytes_done))
+        });
     }
+}
+
+/// The seconds that are left, by how it went from the beginning on: a few seconds of small files or
+/// of proving say nothing. None before a hundredth is done.
+fn eta(elapsed: Duration, done: u64, left: u64) -> Option<u64> {
+    let is_much = done > 0 && done >= left / 100;
+    let millis =
+        u64::try_from(elapsed.as_millis()).ok().filter(|millis| is_much && *millis >= 500)?;
+    let seconds = u128::from(left) * u128::from(millis) / u128::from(done) / 1000;
+    u64::try_from(seconds).ok()
 }
 
 /// Whether bytes are being moved: only then there is a rate.
@@ -328,6 +344,16 @@ mod tests {
     use crate::config::BackupMode;
     use crate::jobs::{AskedBy, BackupRequest, ConfigFrom, Jobs, Work};
     use crate::model::{BackupName, HandClock, UnixSeconds};
+
+    #[test]
+    fn what_is_left_is_told_by_how_it_went_from_the_beginning_on() {
+        let after = |seconds, done, left| eta(Duration::from_secs(seconds), done, left);
+        assert_eq!(after(10, 0, 1000), None);
+        assert_eq!(after(10, 9, 1000), None, "small files first");
+        assert_eq!(after(10, 250, 750), Some(30));
+        assert_eq!(after(10, 1000, 0), Some(0));
+        assert_eq!(eta(Duration::from_millis(400), 500, 500), None);
+    }
 
     fn board(state_dir: &Path) -> Board {
         let clock: Arc<dyn Clock> = Arc::new(HandClock::at(UnixSeconds(1_795_364_040)));
