@@ -399,9 +399,9 @@ mod tests {
     }
 
     /// The node's name was another host's, that a job saw last at this time.
-    fn replaced(seen: i64) -> Option<Replaced> {
+    fn replaced(seen: i64) -> Replaced {
         let (seen, until) = (UnixSeconds(seen), UnixSeconds(2000));
-        Some(Replaced { host_id: "before".into(), seen, until })
+        Replaced { host_id: "before".into(), seen, until }
     }
 
     fn plain() -> Case {
@@ -476,7 +476,7 @@ mod tests {
         assert!(first.is_plain(), "{first:?}");
         assert_eq!(first.id.len(), 12);
         // The node has replaced another one, and was backed up since.
-        (case.replaced, case.snapshot.started) = (replaced(1000), UnixSeconds(2001));
+        (case.replaced, case.snapshot.started) = (Some(replaced(1000)), UnixSeconds(2001));
         assert!(plan(&case).is_plain(), "{:?}", plan(&case));
     }
 
@@ -504,7 +504,7 @@ mod tests {
             ("rack was", |case| {
                 case.snapshot.place.as_mut().unwrap().rack = Some("r9".into());
             }),
-            ("begun before the name node2 was given", |case| case.replaced = replaced(999)),
+            ("begun before the name node2 was given", |case| case.replaced = Some(replaced(999))),
         ];
         for (word, spoil) in held {
             let mut case = plain();
@@ -533,7 +533,7 @@ mod tests {
                 case.snapshot.place = None;
             }),
             ("other tokens", |case| case.snapshot.place.as_mut().unwrap().tokens.clear()),
-            ("is of host before", |case| case.replaced = replaced(1000)),
+            ("is of host before", |case| case.replaced = Some(replaced(1000))),
             ("no Cassandra is seen", |case| case.facts.running = false),
             ("too old", |case| case.release = "3.11.19"),
         ];
