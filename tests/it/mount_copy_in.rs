@@ -328,8 +328,10 @@ fn taking_everything_away_cancels_and_the_directory_stays() {
     tree.succeeds("cp -r $SRC restore/");
     tree.until_begun(2);
     tree.succeeds("rm -r $DST");
-    assert_eq!(tree.state(), "empty");
+    assert_eq!(tree.state(), "cancelled");
     assert_eq!(tree.succeeds("ls $DST"), "");
+    tree.succeeds("rmdir $DST");
+    assert_eq!(tree.state(), "empty");
     tree.succeeds("cp -r $SRC restore/");
     tree.until_begun(3);
     tree.restores.moves_to(JobState::Stopping);

@@ -334,17 +334,15 @@ impl Copies {
         let (uid, pid, program) = (caller.uid, caller.pid, caller.program());
         tracing::info!(%top, %job, uid, pid, program, "a restore is taken back");
         let why = format!("taken back by a removal in {top}, by user {uid} ({program}, pid {pid})");
-        let (asked, later) = (job.clone(), job.clone());
+        let (asked, later, seen) = (job.clone(), job.clone(), top.clone());
         let cancel = move |inner: &Inner| {
             inner.work.cancel(&asked, &why)?;
             Ok(turn)
         };
-        let note = move |inner: &Inner, _turn| {
-            inner.desk.lock().taken_back.insert(later);
-        };
+        let note = move |inner: &Inner, _turn| inner.desk.lock().take_back(&seen, later);
         let limit = until.saturating_duration_since(Instant::now());
         let _turn = self.on_host_or_back(limit, "to cancel a job", cancel, note).await?;
-        self.inner.desk.lock().taken_back.insert(job);
+        self.inner.desk.lock().take_back(top, job);
         Ok(())
     }
 

@@ -116,6 +116,9 @@ pub(super) struct Desk {
     /// Jobs that were told to take back what they did before they had stopped a node. They may take
     /// a while for it, and change nothing of a set any more.
     pub(super) taken_back: BTreeSet<JobId>,
+    /// The last job of a node that a removal took back: the `rmdir` that ends an `rm -r` is no wish
+    /// to see no more of it.
+    pub(super) removed: BTreeMap<Fqdn, JobId>,
     /// To be written down.
     pub(super) outbox: Vec<(Top, Line)>,
 }
@@ -176,6 +179,14 @@ impl Desk {
     /// How far a job is: one that was told to take everything back is over for its set.
     pub(super) fn stage_of(&self, jobs: &[JobStatus], job: &JobId) -> Stage {
         if self.taken_back.contains(job) { Stage::Ended } else { stage(jobs, job) }
+    }
+
+    /// A removal in a directory has told a job to take back what it did.
+    pub(super) fn take_back(&mut self, top: &Top, job: JobId) {
+        if let Top::Node(node) = top {
+            self.removed.insert(node.clone(), job.clone());
+        }
+        self.taken_back.insert(job);
     }
 
     /// Where a directory is.

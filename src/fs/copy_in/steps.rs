@@ -256,8 +256,9 @@ impl Copies {
         Ok(())
     }
 
-    /// `rmdir restore/NODE`: the directory stays. What a job left to be seen goes; one that has not
-    /// stopped the node yet takes back what it did.
+    /// `rmdir restore/NODE`: the directory stays. What a job left to be seen goes, but for the one that
+    /// the removal of its files has just taken back; one that has not stopped the node yet takes back
+    /// what it did.
     pub(super) async fn clear_receipt(&self, caller: Caller, top: &Top) -> Result<(), FsError> {
         let Top::Node(node) = top else { return Err(FsError::NotFound) };
         self.takes()?;
@@ -267,11 +268,15 @@ impl Copies {
         for job in self.open_restores(top, node)? {
             self.take_back(caller, top, job, until, ()).await?;
         }
-        if let Some((job, Stage::Ended)) = last {
-            let mut desk = self.inner.desk.lock();
+        let mut desk = self.inner.desk.lock();
+        let removed = desk.removed.remove(node);
+        if let Some((job, Stage::Ended)) = last
+            && removed.as_ref() != Some(&job)
+        {
             desk.cleared.insert(node.clone(), job.clone());
             desk.outbox.push((top.clone(), Line::Cleared(job)));
         }
+        drop(desk);
         self.inner.lines.notify_one();
         Ok(())
     }
