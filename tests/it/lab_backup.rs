@@ -9,6 +9,7 @@ fn new_files(line: &str) -> &str {
 #[test]
 fn medusa_lists_verifies_and_extends_what_medusafs_backs_up() {
     let lab = Lab::up();
+    let before = lab.count();
     lab.ctl_sh("rm /root/.ssh/known_hosts").ok();
     lab.medusafs(&["trust", "--yes"]).ok();
     let checked = lab.medusafs(&["check"]).ok();
@@ -48,6 +49,11 @@ fn medusa_lists_verifies_and_extends_what_medusafs_backs_up() {
 
     let again = lab.medusafs(&["backup", "one"]);
     assert_eq!((again.code, again.err.contains("there is a backup one already")), (Some(2), true));
+
+    lab.node_sh(2, "service cassandra stop && rm -r /var/lib/cassandra/data/shop").ok();
+    lab.medusa(2, &["restore-node", "--in-place", "--backup-name", "three"]).ok();
+    lab.cluster(&["wait"]).ok();
+    assert_eq!(lab.count(), before);
 }
 
 #[test]
