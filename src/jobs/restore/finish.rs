@@ -125,7 +125,14 @@ pub(super) async fn finish(
     cx.show(&request.node, |node| node.phase = Phase::Check);
     let host_id = match survey.and_then(|survey| survey.ring.get(&request.node)) {
         Some(node) => Some(node.host_id.clone()),
-        None => survey::memory(cx).await?.known.named(&request.node).map(|n| n.host_id.clone()),
+        None => match survey::memory(cx).await {
+            Ok(memory) => memory.known.named(&request.node).map(|node| node.host_id.clone()),
+            // The node is back whatever the share does: all nodes are to be up then.
+            Err(error) => {
+                cx.board.log(&format!("which host it is is not known: {}", error.in_words()));
+                None
+            }
+        },
     };
     let said = until_up(cx, &request.node, target, host_id.as_deref()).await;
     if let Some((complaint, remedy)) = said.complaint(cx.board.folder().id()) {
