@@ -16,7 +16,7 @@ use super::held_name::HeldName;
 use super::protocol::{Fault, FaultKind, Snapshot, SnapshotTag, SnapshotTaken};
 use super::snapshot_files::{Content, snapshot_directories, snapshot_files};
 use super::task::{Cancelled, Task, on_a_thread};
-use crate::cassandra::{Nodetool, NodetoolError};
+use crate::cassandra::{Nodetool, NodetoolError, is_taking_snapshot};
 use crate::tasks::Scope;
 
 /// A flush of everything takes long on a node with much in its memtables.
@@ -35,6 +35,9 @@ const CALLED_OFF_LIMIT: Duration = Duration::from_secs(15);
 
 /// How long clearing waits for the end of the taking: less than the job waits for the clearing.
 const STILL_TAKEN_LIMIT: Duration = Duration::from_mins(8);
+
+/// How often it is looked whether a nodetool that nobody waits for has ended.
+const LOOK: Duration = Duration::from_millis(250);
 
 const CLEAR_LIMIT: Duration = Duration::from_secs(45);
 
@@ -183,6 +186,13 @@ impl Snapshots {
         }
         let lock = HeldName::wait(LOCK, &self.lock_of(tag), until).await?;
         let _lock = lock.ok_or_else(|| still_taken(tag))?;
+        // The agent that asked for it was killed, and let go of the lock.
+        while is_taken_for_nobody(tag).await? {
+            if Instant::now() >= until {
+                return Err(still_taken(tag));
+            }
+            sleep(LOOK).await;
+        }
         let directories = clear(&self.nodetool, &self.data_directories, tag).await?;
         mine.tags.remove(tag);
         Ok(directories)
@@ -217,6 +227,17 @@ impl Mine {
             Err(died) => Err(AgentError::wrong(FaultKind::Bug, died.to_string(), "").into()),
         }
     }
+}
+
+async fn is_taken_for_nobody(tag: &SnapshotTag) -> Result<bool, Fault> {
+    let tag = tag.clone();
+    on_a_thread("look", move || {
+        is_taking_snapshot(tag.as_str()).map_err(|error| {
+            let what = format!("cannot see what runs on this node: {error}");
+            AgentError::wrong(FaultKind::NodeFiles, what, "").into()
+        })
+    })
+    .await
 }
 
 fn still_taken(tag: &SnapshotTag) -> Fault {
@@ -406,6 +427,40 @@ mod tests {
         fs::write(folder.join("go"), "").unwrap();
         assert_eq!(snapshots.clear(&request.tag, &again).await, Ok(2));
         assert!(!begun.exists() && !folder.join("ks/b-2/snapshots/medusafs-x").exists());
+    }
+
+    #[tokio::test]
+    #[expect(clippy::disallowed_methods, reason = "a nodetool whose agent was killed")]
+    async fn a_nodetool_that_outlived_its_agent_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let snapshots = snapshots(folder, "exit 1");
+        let tag = SnapshotTag::parse("medusafs-y").unwrap();
+        let last = folder.join("ks/b-2/snapshots/medusafs-y");
+        let script = format!(
+            "until [ -e {0}/go ]; do sleep 0.02; done; mkdir {1}",
+            folder.display(),
+            last.display()
+        );
+        let mut nodetool = std::process::Command::new("/bin/sh")
+            .args([
+                "-c",
+                &script,
+                "org.apache.cassandra.tools.NodeTool",
+                "snapshot",
+                "-t",
+                tag.as_str(),
+            ])
+            .spawn()
+            .unwrap();
+        let task = task();
+        let clear = snapshots.clear(&tag, &task);
+        tokio::pin!(clear);
+        assert!(timeout(Duration::from_secs(1), &mut clear).await.is_err(), "it is taken yet");
+        fs::write(folder.join("go"), "").unwrap();
+        nodetool.wait().unwrap();
+        assert_eq!(clear.await, Ok(1));
+        assert!(!last.exists());
     }
 
     #[tokio::test]

@@ -26,7 +26,8 @@ pub use nodetool_error::NodetoolError;
 pub use process::{Finished, ProcessError, Program};
 pub use ring::{ClusterDescription, MemberState, NodeInfo, RingMember};
 pub use running::{
-    RunningCassandra, packaged_storage_directory, running, storage_directory, with_config,
+    RunningCassandra, is_taking_snapshot, packaged_storage_directory, running, storage_directory,
+    with_config,
 };
 pub use schema::{schema_text, schema_text_with_internals};
 pub use yaml::{CassandraYaml, YamlError};

@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 /// The class that a Cassandra runs, whatever its wrapper.
 const DAEMON: &str = "org.apache.cassandra.service.CassandraDaemon";
 
+/// The class that nodetool runs, whatever its wrapper.
+const NODETOOL: &str = "org.apache.cassandra.tools.NodeTool";
+
 /// What Cassandra's packages start it with, besides cassandra.yaml.
 const OF_PACKAGES: &str = "/usr/share/cassandra/cassandra.in.sh";
 
@@ -25,6 +28,24 @@ pub struct RunningCassandra {
 /// The Cassandras that run on this machine, by what their processes are, not by a pid file: one
 /// that outlived a power cut names another process.
 pub fn running() -> io::Result<Vec<RunningCassandra>> {
+    let mut found: Vec<_> =
+        command_lines()?.iter().filter_map(|(pid, cmdline)| daemon(*pid, cmdline)).collect();
+    found.sort_by_key(|daemon| daemon.pid);
+    Ok(found)
+}
+
+/// Whether a nodetool on this machine, whoever started it, waits for Cassandra to take the snapshot
+/// `tag`: one whose parent was killed goes on, and so does Cassandra.
+pub fn is_taking_snapshot(tag: &str) -> io::Result<bool> {
+    let is_its = |(_, cmdline): &(i32, Vec<u8>)| {
+        let has = |word: &str| cmdline.split(|byte| *byte == 0).any(|it| it == word.as_bytes());
+        [NODETOOL, "snapshot", tag].into_iter().all(has)
+    };
+    Ok(command_lines()?.iter().any(is_its))
+}
+
+/// Of every process, its words, each with a zero byte behind it.
+fn command_lines() -> io::Result<Vec<(i32, Vec<u8>)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let entry = entry?;
@@ -33,9 +54,8 @@ pub fn running() -> io::Result<Vec<RunningCassandra>> {
         };
         // One that ends meanwhile, or that is a kernel's thread, has no command line.
         let Ok(cmdline) = fs::read(entry.path().join("cmdline")) else { continue };
-        found.extend(daemon(pid, &cmdline));
+        found.push((pid, cmdline));
     }
-    found.sort_by_key(|daemon| daemon.pid);
     Ok(found)
 }
 
