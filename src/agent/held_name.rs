@@ -16,7 +16,7 @@ use super::protocol::FaultKind;
 use crate::model::Md5;
 
 /// How often it is looked whether the other one has gone.
-const LOOK: Duration = Duration::from_millis(250);
+pub(super) const LOOK: Duration = Duration::from_millis(250);
 
 /// The lock, held until this is dropped.
 #[derive(Debug)]

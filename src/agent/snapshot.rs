@@ -12,7 +12,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::{error, warn};
 
 use super::error::AgentError;
-use super::held_name::HeldName;
+use super::held_name::{HeldName, LOOK};
 use super::protocol::{Fault, FaultKind, Snapshot, SnapshotTag, SnapshotTaken};
 use super::snapshot_files::{Content, snapshot_directories, snapshot_files};
 use super::task::{Cancelled, Task, on_a_thread};
@@ -35,9 +35,6 @@ const CALLED_OFF_LIMIT: Duration = Duration::from_secs(15);
 
 /// How long clearing waits for the end of the taking: less than the job waits for the clearing.
 const STILL_TAKEN_LIMIT: Duration = Duration::from_mins(8);
-
-/// How often it is looked whether a nodetool that nobody waits for has ended.
-const LOOK: Duration = Duration::from_millis(250);
 
 const CLEAR_LIMIT: Duration = Duration::from_secs(45);
 
