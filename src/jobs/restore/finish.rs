@@ -1,16 +1,11 @@
 //! The swap, and whether the node is back.
 
-use std::time::Duration;
-
 use crate::agent::protocol::{JobReport, Reached as Milestone};
 use crate::cluster::{ClusterError, Reached, Survey};
 use crate::model::{Fqdn, JobState, Phase};
 
 use super::witness::until_up;
-use super::{Context, JobError, Record, RestoreRequest, survey};
-
-/// How often the node is asked how far it is.
-pub(super) const ASK_EVERY: Duration = Duration::from_secs(1);
+use super::{ASK_EVERY, Context, JobError, Record, RestoreRequest, survey};
 
 /// Has the node stop, swap and start. From here on a person cannot take it back by removing the
 /// set; `undo` can.

@@ -26,6 +26,9 @@ use super::control::Wish;
 use super::job_error::JobError;
 use super::{Record, RestoreRequest, lease, survey};
 
+/// How often the node, and others about it, are asked how far it is.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+
 /// How long the node's own steps may take.
 struct StepLimits {
     drain: Duration,

@@ -7,11 +7,13 @@ use crate::agent::protocol::{Commands, FaultKind, JobReport};
 use crate::cluster::{ClusterError, Reached};
 use crate::model::{JobState, Outcome, Phase};
 
-use super::finish::{ASK_EVERY, OnNode, end_on_node, finish, of_job, show, watched};
+use super::finish::{OnNode, end_on_node, finish, of_job, show, watched};
 use super::lease::{IfBusy, take_cluster, take_node};
 use super::stand::Stand;
 use super::take_back::is_taken_back;
-use super::{Context, JobError, Record, RestoreRequest, STEP_LIMITS, Wish, begin, survey};
+use super::{
+    ASK_EVERY, Context, JobError, Record, RestoreRequest, STEP_LIMITS, Wish, begin, survey,
+};
 
 /// How long an agent whose job is gone may take to finish alone.
 const FINISHES_WITHIN: Duration = STEP_LIMITS

@@ -11,8 +11,7 @@ use crate::agent::protocol::{AskNodetool, MemberState, RingMember};
 use crate::cluster::{Deaf, Reached};
 use crate::model::{Fqdn, JobId};
 
-use super::finish::ASK_EVERY;
-use super::{Context, survey};
+use super::{ASK_EVERY, Context, survey};
 
 /// Gossip marks a node up within seconds of its start.
 const UP_WITHIN: Duration = Duration::from_mins(5);
