@@ -98,17 +98,12 @@ mod tests {
     use crate::tasks::Scope;
 
     const FACTS: &str = r#"{
-        "agent_version": "1", "host_name": "n", "uid": 0, "processors": 2,
-        "configured_fqdn": null, "resolved_fqdn": "n", "clock": 0,
+        "configured_fqdn": null, "resolved_fqdn": "n",
         "cassandra": {
-            "cluster_name": "lab", "data_directories": [], "commitlog_directory": null,
-            "saved_caches_directory": null, "hints_directory": null, "cdc_raw_directory": null,
-            "listen_address": null, "broadcast_address": null, "rpc_address": null,
-            "broadcast_rpc_address": null, "native_port": 9042, "native_port_ssl": null,
-            "storage_port": 7000, "client_tls_required": false, "client_tls_enabled": false,
-            "seeds": [], "num_tokens": null, "initial_tokens": []
+            "cluster_name": "lab", "listen_address": null, "broadcast_address": null,
+            "rpc_address": null, "native_port": 9042, "native_port_ssl": null
         },
-        "storage_directory": null, "running": "serving",
+        "storage_directory": null,
         "left": {"snapshots": [], "restores": [], "fences": [], "closed": []}
     }"#;
 
