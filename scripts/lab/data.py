@@ -10,6 +10,7 @@ import random
 import sys
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 from cassandra import ConsistencyLevel, OperationTimedOut, Timeout, Unavailable
 from cassandra.auth import PlainTextAuthProvider
@@ -219,28 +220,36 @@ def tables(session):
 
 def one(session, query):
     # A page is held in the node's small memory as a whole, and a row of blobs is 32 KiB.
-    return persistent(lambda: session.execute(SimpleStatement(query, fetch_size=100 if "blob" in query else 1000)).one()[0])
+    return persistent(lambda: session.execute(SimpleStatement(query, fetch_size=400 if "blob" in query else 1000)).one()[0])
 
 
 def count(session):
-    lines, existing = [], set()
+    questions, existing = {}, set()
     for keyspace, name, path in tables(session):
         existing.add((keyspace, name))
-        lines.append(f"{path} {one(session, f'SELECT count(*) FROM {path}')}")
+        questions[path] = f"SELECT count(*) FROM {path}"
     for keyspace, name, query in QUESTIONS:
         if (keyspace, name) in existing:
-            lines.append(f"{query} -> {one(session, query)}")
-    print("\n".join(sorted(lines)))
+            questions[f"{query} ->"] = query
+    for line in sorted(side_by_side(lambda words, query: f"{words} {one(session, query)}", questions.items())):
+        print(line)
 
 
 def content(session):
-    lines = []
-    for _, _, path in tables(session):
-        def rows(path=path):
+    def line(path):
+        def rows():
             found = session.execute(SimpleStatement(f"SELECT * FROM {path}", fetch_size=100))
             return sorted(hashlib.sha256(repr(plain(row)).encode()).digest() for row in found)
-        lines.append(f"{path} {hashlib.sha256(b''.join(persistent(rows))).hexdigest()[:32]}")
-    print("\n".join(sorted(lines)))
+        return f"{path} {hashlib.sha256(b''.join(persistent(rows))).hexdigest()[:32]}"
+
+    for each in sorted(side_by_side(line, ((path,) for _, _, path in tables(session)))):
+        print(each)
+
+
+def side_by_side(call, arguments):
+    """What the calls return, in order. A few at once, as each waits for one node after the other."""
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        yield from pool.map(lambda each: call(*each), list(arguments))
 
 
 def plain(value):
@@ -260,8 +269,7 @@ def main():
     verb, *rest = sys.argv[1:]
     if verb == "login":
         # At each node by itself: another's answer says nothing about it.
-        for node in NODES:
-            connect([node]).execute("SELECT key FROM system.local")
+        list(side_by_side(lambda node: connect([node]).execute("SELECT key FROM system.local"), zip(NODES)))
         return
     session = connect()
     verbs = {"schema": schema, "roles": roles, "count": count, "content": content}

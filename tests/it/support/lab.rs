@@ -6,9 +6,9 @@ use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-/// Whether a lab runs that the last test left in good order. One test has it at a time: a lab takes
-/// two gigabytes, and both cores while it starts.
-static LEFT: Mutex<bool> = Mutex::new(false);
+/// What the rows were at first, if a lab runs that the last test left in good order. One test has
+/// it at a time: a lab takes two gigabytes, and both cores while it starts.
+static LEFT: Mutex<Option<String>> = Mutex::new(None);
 
 /// This program, as the controller and the nodes see it too.
 pub(crate) const MEDUSAFS: &str = env!("CARGO_BIN_EXE_medusafs");
@@ -20,7 +20,7 @@ const KEPT: &str = "etc/medusa etc/ssh etc/sudoers.d etc/cassandra root/.ssh hom
 /// A running lab: three nodes with data, and a controller.
 pub(crate) struct Lab {
     directory: PathBuf,
-    left: MutexGuard<'static, bool>,
+    left: MutexGuard<'static, Option<String>>,
     begun: Instant,
 }
 
@@ -51,21 +51,22 @@ impl Ran {
 
 impl Lab {
     /// A lab whose nodes are up, with an empty store, no state of medusafs anywhere, and what the
-    /// configuration of a backup host has beside Medusa's. The nodes' rows are those that the last
-    /// test left.
+    /// configuration of a backup host has beside Medusa's. The nodes' rows are the same for every
+    /// test.
     pub(crate) fn up() -> Self {
         let left = LEFT.lock().unwrap_or_else(PoisonError::into_inner);
         let directory =
             std::env::temp_dir().join(format!("medusafs-lab-test-{}", std::process::id()));
         let mut lab = Self { directory, left, begun: Instant::now() };
-        if *lab.left && !lab.is_as_at_first() {
+        if lab.left.is_some() && !lab.is_as_at_first() {
             lab.cluster(&["down"]).ok();
-            *lab.left = false;
+            *lab.left = None;
         }
-        if *lab.left {
+        if lab.left.is_some() {
             lab.put_right();
         } else {
             lab.start();
+            *lab.left = Some(lab.count());
         }
         lab.settings("");
         // As `medusafs check` asks of whoever begins a store.
@@ -174,8 +175,15 @@ impl Lab {
         self.cluster(&[&["exec", &node.to_string(), "medusa"], arguments].concat())
     }
 
-    /// Rows of every table and view, answers of indexes and aggregates, at consistency level ALL.
-    pub(crate) fn count(&self) -> String {
+    /// Waits until all nodes are up. The rows of every table and view and the answers of indexes and
+    /// aggregates must be, at consistency level ALL, what they were at first.
+    #[track_caller]
+    pub(crate) fn has_all_rows(&self, after: &str) {
+        self.cluster(&["wait"]).ok();
+        assert_eq!(Some(self.count()), *self.left, "{after}");
+    }
+
+    fn count(&self) -> String {
         self.cluster(&["count"]).ok()
     }
 
@@ -203,12 +211,12 @@ impl Lab {
 impl Drop for Lab {
     #[expect(clippy::print_stderr, reason = "a test may say how long it took")]
     fn drop(&mut self) {
-        *self.left = !std::thread::panicking();
-        if *self.left {
+        if std::thread::panicking() {
+            *self.left = None;
+            drop(self.command(&["down"]).output());
+        } else {
             // Behind the test's name, which has no end of line yet.
             eprint!("({:.0} s) ", self.begun.elapsed().as_secs_f64());
-        } else {
-            drop(self.command(&["down"]).output());
         }
     }
 }
