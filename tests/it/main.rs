@@ -21,6 +21,7 @@ mod job_ends;
 mod lab_backup;
 mod lab_cassandra;
 mod lab_mount;
+mod lab_power_cut;
 mod lab_restore;
 mod layering;
 mod lease;

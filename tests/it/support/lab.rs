@@ -3,12 +3,13 @@
 
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Instant;
 
-/// What the rows were at first, if a lab runs that the last test left in good order. One test has
-/// it at a time: a lab takes two gigabytes, and both cores while it starts.
-static LEFT: Mutex<Option<String>> = Mutex::new(None);
+/// Of each lab, what the rows were at first, if it runs and the last test left it in good order. No
+/// more than two tests have one at a time: a lab takes two gigabytes. While one waits for a node to
+/// start, the other has the processors.
+static LABS: [Mutex<Option<String>>; 2] = [const { Mutex::new(None) }; 2];
 
 /// This program, as the controller and the nodes see it too.
 pub(crate) const MEDUSAFS: &str = env!("CARGO_BIN_EXE_medusafs");
@@ -49,14 +50,23 @@ impl Ran {
     }
 }
 
+fn a_free_lab() -> (usize, MutexGuard<'static, Option<String>>) {
+    let free = LABS.iter().enumerate().find_map(|(number, lab)| match lab.try_lock() {
+        Ok(left) => Some((number, left)),
+        Err(TryLockError::Poisoned(poisoned)) => Some((number, poisoned.into_inner())),
+        Err(TryLockError::WouldBlock) => None,
+    });
+    free.unwrap_or_else(|| (0, LABS[0].lock().unwrap_or_else(PoisonError::into_inner)))
+}
+
 impl Lab {
     /// A lab whose nodes are up, with an empty store, no state of medusafs anywhere, and what the
     /// configuration of a backup host has beside Medusa's. The nodes' rows are the same for every
     /// test.
     pub(crate) fn up() -> Self {
-        let left = LEFT.lock().unwrap_or_else(PoisonError::into_inner);
+        let (number, left) = a_free_lab();
         let directory =
-            std::env::temp_dir().join(format!("medusafs-lab-test-{}", std::process::id()));
+            std::env::temp_dir().join(format!("medusafs-lab-test-{}-{number}", std::process::id()));
         let mut lab = Self { directory, left, begun: Instant::now() };
         if lab.left.is_some() && !lab.is_as_at_first() {
             lab.cluster(&["down"]).ok();
@@ -77,8 +87,9 @@ impl Lab {
     fn start(&self) {
         self.cluster(&["up", "3", "--tied", &std::process::id().to_string()]).ok();
         let keep = format!("cd / && mkdir /var/lib/kept && cp -a --parents {KEPT} /var/lib/kept");
-        self.on_all_nodes(&keep);
-        self.ctl_sh(&format!("{keep} 2>/dev/null; true")).ok();
+        // A power cut takes what was not synced.
+        self.on_all_nodes(&format!("{keep} && sync"));
+        self.ctl_sh(&format!("{keep} 2>/dev/null; sync")).ok();
     }
 
     /// Whether all hosts have power and one data disk, and Cassandra runs.
