@@ -8,7 +8,7 @@ from made import KEYSPACE, Snapshot
 from runs import ALONE, BESIDE, OURS, cold, emit, load, note, quietly, seconds, sync_share, turns
 
 DATA = "/var/lib/cassandra/data"
-TAG = "medusa-bench"
+TAG = "medusafs-bench"
 NODE = "node1.bench"
 THREADS = 8  # what a backup tells the agents if nobody set more
 COPY = "a node's upload, {files:,} files, {gb:.2f} GB, {how}"
