@@ -22,7 +22,10 @@ pub struct SnapshotTag(Arc<str>);
     "{0:?} is no snapshot tag of medusafs: it is \"medusafs-\" and a job's id, of letters, digits, \
      '_', '.', '-'"
 )]
-pub struct SnapshotTagError(pub String);
+pub struct SnapshotTagError(
+    /// The text.
+    pub String,
+);
 
 impl SnapshotTag {
     const BEGINNING: &str = "medusafs-";

@@ -26,7 +26,10 @@ pub struct ByteSize(pub u64);
 #[error(
     "{0:?} is no size: a number and B, KB, MB, GB, TB or PB (steps of 1024; KiB … mean the same)"
 )]
-pub struct SizeParseError(pub String);
+pub struct SizeParseError(
+    /// The text.
+    pub String,
+);
 
 const UNITS: [(&str, u64); 6] =
     [("P", 1 << 50), ("T", 1 << 40), ("G", 1 << 30), ("M", 1 << 20), ("K", 1 << 10), ("", 1)];
